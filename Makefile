@@ -1,0 +1,41 @@
+# `make` alone lists the targets.
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+export DAGSTER_DISABLE_TELEMETRY := 1
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[all,test,lint]'
+	@touch $@
+
+setup: $(VENV)/.installed ## create the virtual environment
+
+run: setup ## curate the bundled samples, list what was published, query it
+	$(BIN)/winnow run --sample
+	$(BIN)/winnow list
+	$(BIN)/winnow query "$$(cat docs/first-query.sql)"
+
+test: setup ## run all tests
+	$(BIN)/python -m pytest
+
+lint: setup ## ruff, mypy, import-linter, contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/dg check yaml
+
+ui: setup ## start Dagster on the datasets here
+	$(BIN)/winnow ui
+
+bench: setup ## measure speed and memory
+	$(BIN)/python -m benchmarks
+
+docs: setup ## write the reference pages from the contracts
+	$(BIN)/python -m dagster_project.reference docs/reference
+
+.PHONY: help setup run test lint ui bench docs

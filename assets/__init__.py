@@ -1,0 +1,1 @@
+"""Bytes in, canonical rows out. Knows no Dagster, no gates and no warehouse."""

@@ -1,0 +1,44 @@
+"""One module per format, named for the format. Each has ``read`` and ``Options``; none knows a dataset or a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Any
+
+import pyarrow as pa
+from pydantic import BaseModel
+
+from catalog.errors import ContractError
+from catalog.records import Snapshot
+
+Reader = Callable[[Snapshot, Any, Collection[str]], pa.RecordBatchReader]
+
+SOURCE_FIELDS = (
+    pa.field("_source", pa.int64(), nullable=False),
+    pa.field("_position", pa.string(), nullable=False),
+    pa.field("_record", pa.string()),
+    pa.field("_error", pa.string()),
+    pa.field("_raw", pa.string()),
+)
+"""What every reader's batches begin with: the ordinal of the source record in the snapshot (from 0), where it
+stands in words (``clinvar.vcf.gz line 31``), the source's own identifier, why it could not be read (else null),
+and in that case its raw text."""
+
+
+def formats() -> tuple[str, ...]:
+    """The formats that can be read, sorted."""
+    return tuple(sorted(module.name for module in iter_modules(__path__)))
+
+
+def reader(name: str) -> tuple[Reader, type[BaseModel]]:
+    """The ``read`` function and the ``Options`` model of one format.
+
+    Raises:
+        ContractError: no such format.
+    """
+    if name not in formats():
+        raise ContractError(f"there is no reader for format {name!r}", f"the formats are: {', '.join(formats())}")
+    module = import_module(f"{__name__}.{name}")
+    return module.read, module.Options

@@ -1,0 +1,352 @@
+"""Dataset: what one ``defs.yaml`` may say. Checked against the tables, the licences and the units before anything runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, PrivateAttr, ValidationError, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+from catalog.errors import ContractError, UnknownDatasetError
+from catalog.expressions import expression_columns
+from catalog.located import LocatedYaml, Location, Problem, refuse, validation_problems
+from catalog.rights import licences
+from catalog.rights.embargo import Embargo
+from catalog.table import FOLDER as TABLES
+from catalog.table import RESERVED, Table, load_table, table_names
+from catalog.units import UNITS, conversion, convertible
+
+FOLDER = Path(__file__).parent.parent / "assets" / "datasets"
+COMPONENT = "dagster_project.component.Dataset"
+SAMPLE_LIMIT = 50_000  # bytes; samples are in the repository, so they stay small
+MAPPABLE_RESERVED = ("_record",)
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Mapping(_Part):
+    """Where one canonical column comes from."""
+
+    from_: str = Field(alias="from", description="a source column, or an SQL scalar expression over source columns")
+    unit: str | None = Field(None, description="the unit in the source, where it differs from the table's")
+    values: dict[str, str] | None = Field(None, description="source value -> canonical value; others are refused")
+
+
+class TableMapping(_Part):
+    """How a dataset feeds one table."""
+
+    columns: dict[str, str | Mapping] = Field(default_factory=dict)
+    options: dict[str, Any] = Field(default_factory=dict, description="reader options for this table only")
+    drop: dict[str, str] = Field(default_factory=dict, description="rule name -> SQL condition; such records are left out and counted")
+
+    def mapping(self, column: str) -> Mapping | None:
+        """The mapping of one canonical column, or None where the YAML says nothing."""
+        value = self.columns.get(column)
+        return Mapping.model_validate({"from": value}) if isinstance(value, str) else value
+
+
+class Source(_Part):
+    """Where the owner publishes the bytes, and in what form."""
+
+    uri: str | None = None
+    unpublished: str | None = Field(None, description="why there is no uri, when the owner publishes none")
+    format: str
+    options: dict[str, Any] = Field(default_factory=dict)
+    storage_options: dict[str, Any] = Field(default_factory=dict, description="for fsspec, e.g. {anon: true}; never secrets")
+    sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$", description="pins the bytes")
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Source:
+        if (self.uri is None) == (self.unpublished is None):
+            raise ValueError("give `uri`, or `unpublished` with the reason why there is none")
+        return self
+
+
+class Finding(_Part):
+    """Dated evidence of a licence: where it was read, when, and the words."""
+
+    url: str | None = None
+    file: str | None = None
+    read_on: date
+    quote: str = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Finding:
+        if (self.url is None) == (self.file is None):
+            raise ValueError("give `url` or `file`: the one place where the words were read")
+        return self
+
+
+class RowLicence(_Part):
+    """The source column that holds each row's own licence."""
+
+    column: str
+
+
+class DatasetTerms(_Part):
+    """On what terms the dataset may be used, and how we know."""
+
+    licence: str
+    evidence: tuple[Finding, ...] = Field(min_length=1)
+    attribution: str
+    citation: dict[str, str] = Field(default_factory=dict, description="doi, url or text")
+    embargo: Embargo | None = None
+    row_licence: RowLicence | None = None
+
+
+class Gates(_Part):
+    """The thresholds of the table gates."""
+
+    min_rows: int = Field(1, ge=1, description="fewest rows of the real source; not applied to samples or --source")
+    max_row_change: float = Field(0.2, ge=0, description="largest relative change of the row count against the current version")
+    max_quarantined: float = Field(0.1, ge=0, le=1, description="largest share of source records that may be quarantined")
+
+
+class Dataset(_Part):
+    """One source under one set of terms: the ``attributes`` of a ``defs.yaml``."""
+
+    title: str
+    description: str = ""
+    table: str | None = Field(None, description="the one canonical table that this dataset feeds")
+    columns: dict[str, str | Mapping] | None = Field(None, description="canonical column -> source column or expression")
+    drop: dict[str, str] | None = None
+    tables: dict[str, TableMapping] | None = Field(None, description="in place of `table`: several tables")
+    source: Source
+    sample: str = Field(description="a file in this folder with real records, at most 50 kB")
+    terms: DatasetTerms
+    gates: Gates = Gates()
+    schedule: str | None = Field(None, description="cron, UTC")
+    owner: str
+
+    _name: str = PrivateAttr("")
+    _folder: Path = PrivateAttr(Path())
+
+    @model_validator(mode="after")
+    def _one_form(self) -> Dataset:
+        if (self.table is None) == (self.tables is None):
+            raise ValueError("give `table` (with `columns`), or `tables`")
+        if self.tables is not None and (self.columns is not None or self.drop is not None):
+            raise ValueError("with `tables`, `columns` and `drop` stand below each table")
+        if self.schedule is not None and not re.fullmatch(r"(\S+\s+){4}\S+", self.schedule):
+            raise ValueError(f"schedule {self.schedule!r} is not cron: five fields, as in '0 4 * * 1'")
+        return self
+
+    @property
+    def name(self) -> str:
+        """``domain/dataset``, from the folder."""
+        return self._name
+
+    @property
+    def domain(self) -> str:
+        """``genomics`` of ``genomics/clinvar``."""
+        return self._name.partition("/")[0]
+
+    @property
+    def short_name(self) -> str:
+        """``clinvar`` of ``genomics/clinvar``."""
+        return self._name.partition("/")[2]
+
+    @property
+    def folder(self) -> Path:
+        """Where the ``defs.yaml`` and the sample lie."""
+        return self._folder
+
+    @property
+    def sample_path(self) -> Path:
+        """The bundled sample."""
+        return self._folder / self.sample
+
+    @property
+    def feeds(self) -> dict[str, TableMapping]:
+        """The tables that the dataset feeds, whichever form its YAML has."""
+        if self.tables is not None:
+            return self.tables
+        assert self.table is not None
+        return {self.table: TableMapping(columns=self.columns or {}, drop=self.drop or {})}
+
+    def options(self, table: str) -> dict[str, Any]:
+        """The reader options for one table: the source's, overlaid with the table's own."""
+        return {**self.source.options, **self.feeds[table].options}
+
+    def identity(self) -> str:
+        """sha256 of all in this contract that the rows depend on; words, terms and schedules are not."""
+        embargo = self.terms.embargo
+        parts = {
+            "format": self.source.format,
+            "options": self.source.options,
+            "tables": {name: mapping.model_dump(mode="json", by_alias=True) for name, mapping in self.feeds.items()},
+            "row_licence": self.terms.row_licence and self.terms.row_licence.column,
+            "embargo_column": embargo and [embargo.column, embargo.months],
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Add what each table admits, so that `dg check yaml` finds unknown columns and units by itself."""
+        schema = handler.resolve_ref_schema(handler(core))
+        tables = [load_table(name) for name in table_names()]
+        schema["properties"]["table"] = {"enum": [table.name for table in tables]}
+        schema["properties"]["tables"] = {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {table.name: _table_mapping_schema(table) for table in tables},
+        }
+        schema["allOf"] = [
+            {
+                "if": {"properties": {"table": {"const": table.name}}, "required": ["table"]},
+                "then": {"properties": {"columns": _columns_schema(table)}},
+            }
+            for table in tables
+        ]
+        return schema
+
+
+def _columns_schema(table: Table) -> JsonSchemaValue:
+    properties: dict[str, Any] = {}
+    for column in (*table.columns, *(column for column in RESERVED if column.name in MAPPABLE_RESERVED)):
+        unit = {"enum": list(convertible(column.unit))} if column.unit else False
+        mapping = {
+            "type": "object",
+            "required": ["from"],
+            "additionalProperties": False,
+            "properties": {
+                "from": {"type": "string"},
+                "unit": unit,
+                "values": {"type": "object", "additionalProperties": {"type": "string"}},
+            },
+        }
+        properties[column.name] = {"if": {"type": "object"}, "then": mapping, "else": {"type": "string"}}
+    return {"type": "object", "additionalProperties": False, "properties": properties}
+
+
+def _table_mapping_schema(table: Table) -> JsonSchemaValue:
+    conditions = {"type": "object", "additionalProperties": {"type": "string"}}
+    properties = {"columns": _columns_schema(table), "options": {"type": "object"}, "drop": conditions}
+    return {"type": "object", "additionalProperties": False, "properties": properties}
+
+
+def load_dataset(name: str, folder: Path = FOLDER) -> Dataset:
+    """Read and check one dataset's contract.
+
+    Raises:
+        UnknownDatasetError: there is no such folder.
+        ContractError: the YAML is wrong; every problem is listed with file, line and column.
+    """
+    if name not in dataset_names(folder):
+        known = ", ".join(dataset_names(folder)) or "none yet"
+        raise UnknownDatasetError(f"there is no dataset {name!r}", f"the datasets are: {known}")
+    return read_dataset(folder / name / "defs.yaml")
+
+
+def read_dataset(path: Path) -> Dataset:
+    """Read and check the contract in one ``defs.yaml``; its folder gives its name. Raises ContractError."""
+    source = LocatedYaml(path)
+    refuse(source.duplicates)
+    refuse(_envelope_problems(source))
+    try:
+        dataset = Dataset.model_validate(source.data["attributes"])
+    except ValidationError as error:
+        refuse(validation_problems(source, error, ("attributes",)))
+        raise
+    dataset._name = f"{path.parent.parent.name}/{path.parent.name}"
+    dataset._folder = path.parent
+    refuse(source.problem(("attributes", *place), message) for place, message in _problems(dataset))
+    return dataset
+
+
+def dataset_names(folder: Path = FOLDER) -> tuple[str, ...]:
+    """``domain/dataset`` of every folder that has a ``defs.yaml``, sorted."""
+    return tuple(sorted(f"{path.parent.parent.name}/{path.parent.name}" for path in folder.glob("*/*/defs.yaml")))
+
+
+def load_datasets(folder: Path = FOLDER) -> tuple[Dataset, ...]:
+    """All datasets. Raises ContractError with the problems of all of them."""
+    datasets, wrong = [], []
+    for name in dataset_names(folder):
+        try:
+            datasets.append(load_dataset(name, folder))
+        except ContractError as error:
+            wrong.append(error.problem)
+    if wrong:
+        raise ContractError("\n".join(wrong), "correct the lines above, then run `winnow check` again")
+    return tuple(datasets)
+
+
+def _envelope_problems(source: LocatedYaml) -> Iterator[Problem]:
+    for key in source.data:
+        if key not in ("type", "attributes"):
+            yield source.problem((key,), f"unknown key {key!r}; beside `type` there is only `attributes`")
+    if source.data.get("type") != COMPONENT:
+        yield source.problem(("type",), f"`type` must be {COMPONENT}")
+    if not isinstance(source.data.get("attributes"), dict):
+        yield source.problem(("attributes",), "`attributes` is missing")
+
+
+def _problems(dataset: Dataset) -> Iterator[tuple[Location, str]]:
+    """What pydantic cannot know: does it agree with the tables, the units, the licences, the files?"""
+    if not re.fullmatch(r"[a-z]+/[a-z0-9_]+", dataset.name):
+        yield (), f"folder {dataset.name!r} must be lower-case letters, digits and underscores"
+    unknown = licences.known(dataset.terms.licence)
+    if unknown:
+        yield ("terms", "licence"), unknown
+    if not dataset.sample_path.is_file():
+        yield ("sample",), f"sample {dataset.sample!r} is not in {dataset.folder.name}/"
+    elif dataset.sample_path.stat().st_size > SAMPLE_LIMIT:
+        yield ("sample",), f"sample {dataset.sample!r} is larger than {SAMPLE_LIMIT} bytes"
+    columns = (dataset.terms.row_licence, dataset.terms.embargo)
+    for place, part in zip((("row_licence",), ("embargo",)), columns, strict=True):
+        if part is not None and part.column is not None:
+            yield from _expression_problem(("terms", *place, "column"), part.column)
+    for name, mapping in dataset.feeds.items():
+        place: Location = ("tables", name) if dataset.tables else ()
+        if name not in table_names(TABLES):
+            where: Location = place or ("table",)
+            yield where, f"there is no table {name!r}; the tables are: {', '.join(table_names(TABLES))}"
+            continue
+        yield from _mapping_problems(place, load_table(name), mapping)
+
+
+def _mapping_problems(place: Location, table: Table, mapping: TableMapping) -> Iterator[tuple[Location, str]]:
+    for rule, condition in mapping.drop.items():
+        yield from _expression_problem((*place, "drop", rule), condition)
+    for name in mapping.columns:
+        where = (*place, "columns", name)
+        column = table.column(name)
+        if column is None or (column in RESERVED and name not in MAPPABLE_RESERVED):
+            yield where, f"table {table.name} has no column {name!r}; it has: {', '.join(c.name for c in table.columns)}"
+            continue
+        rule_ = mapping.mapping(name)
+        assert rule_ is not None
+        yield from _expression_problem(where, rule_.from_)
+        if rule_.unit is not None:
+            wrong = _unit_problem(rule_.unit, column.unit)
+            if wrong:
+                yield (*where, "unit"), f"column {name!r}: {wrong}"
+
+
+def _expression_problem(place: Location, text: str) -> Iterator[tuple[Location, str]]:
+    try:
+        expression_columns(text)
+    except ValueError as error:
+        yield place, f"expression {text!r}: {error}"
+
+
+def _unit_problem(unit: str, target: str | None) -> str | None:
+    if target is None:
+        return f"unit {unit!r} is given, but the table's column has none"
+    if unit not in UNITS:
+        return f"unit {unit!r} is not listed in catalog/units.py; units for [{target}]: {', '.join(convertible(target))}"
+    try:
+        conversion(unit, target)
+    except ValueError as error:
+        return f"{error}; units for [{target}]: {', '.join(convertible(target))}"
+    return None

@@ -1,0 +1,100 @@
+"""YAML that remembers where each value stands, so that a contract's errors carry file, line and column."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from catalog.errors import ContractError
+
+Location = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong in one place of a contract."""
+
+    path: Path
+    line: int
+    column: int
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}:{self.column}: {self.message}"
+
+
+class LocatedYaml:
+    """A YAML document and the line and column (both from 1) of every key and item in it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        except FileNotFoundError:
+            raise ContractError(f"{path} does not exist", "create it, or correct the dataset's name") from None
+        except UnicodeDecodeError as error:
+            raise ContractError(f"{path} is not UTF-8: {error.reason} at byte {error.start}", "save the file as UTF-8") from None
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark
+            line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+            raise ContractError(f"{path}:{line}:{column}: {error.problem}", "correct the YAML's syntax") from None
+        if not isinstance(node, yaml.MappingNode):
+            raise ContractError(f"{path}:1:1: expected keys and values", "see docs/how-to/add-a-dataset.md")
+        self._places: dict[Location, tuple[int, int]] = {}
+        self.duplicates: list[Problem] = []
+        self._visit(node, ())
+        self.data: dict[str, Any] = yaml.SafeLoader("").construct_document(node)
+
+    def place(self, location: Location) -> tuple[int, int]:
+        """Where a location stands, or the nearest enclosing one that is written down."""
+        for length in range(len(location), -1, -1):
+            if location[:length] in self._places:
+                return self._places[location[:length]]
+        return (1, 1)
+
+    def problem(self, location: Location, message: str) -> Problem:
+        """A problem at a location such as ``("attributes", "columns", "gene")``."""
+        return Problem(self.path, *self.place(location), message)
+
+    def _visit(self, node: yaml.Node, location: Location) -> None:
+        self._places.setdefault(location, (node.start_mark.line + 1, node.start_mark.column + 1))
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                inner = (*location, key.value)
+                place = (key.start_mark.line + 1, key.start_mark.column + 1)
+                if inner in self._places:
+                    self.duplicates.append(Problem(self.path, *place, f"{key.value!r} is given twice"))
+                self._places[inner] = place
+                self._visit(value, inner)
+        elif isinstance(node, yaml.SequenceNode):
+            for index, item in enumerate(node.value):
+                self._visit(item, (*location, index))
+
+
+def validation_problems(
+    source: LocatedYaml, error: ValidationError, prefix: Location = ()
+) -> Iterator[Problem]:
+    """Turn pydantic's errors into problems with line and column."""
+    for detail in error.errors():
+        location = (*prefix, *detail["loc"])
+        message = detail["msg"].removeprefix("Value error, ")
+        if detail["type"] == "extra_forbidden":
+            message = f"unknown key {location[-1]!r}"
+        elif detail["type"] == "missing":
+            message = f"{location[-1]!r} is missing"
+        yield source.problem(location, message)
+
+
+def refuse(problems: Iterable[Problem]) -> None:
+    """Raise one ContractError that lists every problem, or return if there is none."""
+    found = sorted(set(problems), key=lambda p: (str(p.path), p.line, p.column, p.message))
+    if found:
+        raise ContractError(
+            "\n".join(str(problem) for problem in found),
+            "correct the lines above, then run `winnow check` again",
+        )

@@ -1,0 +1,168 @@
+"""The frozen records that pass between stages and that the ledger keeps as JSON. No behaviour here."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Origin = Literal["source", "sample", "override"]
+Profile = Literal["open", "noncommercial", "internal"]
+
+
+class Record(BaseModel):
+    """Base of all records: immutable, and strict about its fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SourceFile(Record):
+    """One fetched file: ``name`` is its path relative to the source's address, ``path`` where its bytes lie."""
+
+    name: str
+    path: Path
+    size: int
+    sha256: str
+
+
+class Snapshot(Record):
+    """A source's bytes as fetched. ``validator`` is what tells a changed source without a download."""
+
+    dataset: str
+    uri: str
+    origin: Origin
+    sha256: str
+    validator: str
+    size: int
+    fetched_at: datetime
+    files: tuple[SourceFile, ...]
+
+
+class Failure(Record):
+    """How many source records one check refused in one column, and why."""
+
+    table: str
+    column: str
+    check: str
+    reason: str
+    records: int
+
+
+class TableReport(Record):
+    """The account of one table: ``read == kept + quarantined + sum(dropped.values())``, in source records."""
+
+    table: str
+    read: int
+    kept: int
+    quarantined: int
+    dropped: dict[str, int]
+    rows: int
+    failures: tuple[Failure, ...] = ()
+
+
+class Check(Record):
+    """One verdict of one gate (``structure``, ``science``, ``expectations`` or ``terms``)."""
+
+    gate: Literal["structure", "science", "expectations", "terms"]
+    name: str
+    table: str
+    passed: bool
+    observed: str
+    expected: str
+    remedy: str = ""
+
+
+class GateReport(Record):
+    """What the gates said of one staging. ``commit`` refuses without ``passed``."""
+
+    dataset: str
+    run_id: str
+    fingerprint: str
+    tables: tuple[TableReport, ...]
+    checks: tuple[Check, ...]
+    created_at: datetime
+
+    @property
+    def passed(self) -> bool:
+        """True only if there was something to check and nothing failed."""
+        return bool(self.checks) and all(check.passed for check in self.checks)
+
+    def refusals(self) -> tuple[Check, ...]:
+        """The checks that did not pass."""
+        return tuple(check for check in self.checks if not check.passed)
+
+
+class RowTerms(Record):
+    """What some rows say of themselves: an SPDX expression and an embargo date, with how many rows say so."""
+
+    licence: str | None
+    embargo_until: date | None
+    rows: int
+
+
+class StagedTable(Record):
+    """Parquet data files of one table that no Iceberg snapshot refers to yet."""
+
+    table: str
+    files: tuple[str, ...]
+    rows: int
+    bytes: int
+    row_terms: tuple[RowTerms, ...]
+
+
+class Stage(Record):
+    """All that one run staged. ``base_version`` is the version that was current then (0: none)."""
+
+    dataset: str
+    run_id: str
+    fingerprint: str
+    base_version: int
+    origin: Origin
+    snapshot_sha256: str
+    tables: tuple[StagedTable, ...]
+    quarantine: tuple[str, ...]
+    unchanged: bool = False
+
+
+class VersionTable(Record):
+    """Where one table of a version lies: an Iceberg table and the snapshot in it."""
+
+    table: str
+    iceberg_table: str
+    iceberg_snapshot: int
+    rows: int
+    bytes: int
+    row_terms: tuple[RowTerms, ...]
+
+
+class Version(Record):
+    """One committed, immutable state of one dataset."""
+
+    dataset: str
+    number: int
+    fingerprint: str
+    origin: Origin
+    snapshot_sha256: str
+    run_id: str
+    tables: tuple[VersionTable, ...]
+    committed_at: datetime
+
+    def __str__(self) -> str:
+        return f"{self.dataset}@{self.number}"
+
+
+class Decision(Record):
+    """What the policy says of some terms under a profile. ``changes_on`` is the day it would be otherwise."""
+
+    allowed: bool
+    profile: Profile
+    reason: str
+    obligations: tuple[str, ...]
+    changes_on: date | None = None
+
+
+def utc_now() -> datetime:
+    """The clock that production passes in; tests pass their own."""
+    return datetime.now(UTC)

@@ -1,0 +1,68 @@
+"""Which unit spellings a contract may use, and how one converts into another (by pint)."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+UNITS = (
+    # time, frequency
+    "s", "ms", "us", "ns", "min", "hour", "day", "Hz", "kHz", "MHz", "GHz",
+    # length, angle, area, volume
+    "m", "cm", "mm", "um", "nm", "pm", "angstrom", "bohr", "km", "foot", "degree", "radian",
+    "m^2", "cm^2", "angstrom^2", "m^3", "cm^3", "angstrom^3", "nm^3", "m^-3", "cm^-3", "m^-2",
+    # mass, density, amount
+    "kg", "g", "dalton", "kg/m^3", "g/cm^3", "mol",
+    # electricity and magnetism
+    "A", "mA", "kA", "MA", "V", "mV", "kV", "ohm", "mohm", "T", "mT", "gauss", "Wb", "mWb", "Wb/rad",
+    "T*m", "A/m^2", "C", "F", "H", "S",
+    # energy, power, pressure, force, temperature
+    "J", "kJ", "MJ", "eV", "meV", "keV", "MeV", "rydberg", "hartree", "kJ/mol", "kcal/mol",
+    "W", "mW", "kW", "MW", "W/m^2", "Pa", "kPa", "MPa", "GPa", "bar", "kbar", "atm", "N",
+    "kelvin", "degC", "degF",
+    # counts and ratios
+    "1", "percent", "ppm", "bp", "kbp", "Mbp",
+)  # fmt: skip
+
+
+@cache
+def _registry() -> Any:
+    import pint
+
+    registry = pint.UnitRegistry(autoconvert_offset_to_baseunit=True)
+    registry.define("base_pair = 1 * count = bp")
+    registry.define("kbp = 1000 * base_pair")
+    registry.define("Mbp = 1000000 * base_pair")
+    return registry
+
+
+@cache
+def conversion(source: str, target: str) -> tuple[float, float]:
+    """Factor and offset with ``value_in_target = value_in_source * factor + offset``.
+
+    Raises:
+        ValueError: a unit is unknown, or the two measure different things.
+    """
+    import pint
+
+    registry = _registry()
+    try:
+        at_zero, at_one = (registry.Quantity(value, source).to(target).magnitude for value in (0.0, 1.0))
+    except pint.UndefinedUnitError as error:
+        raise ValueError(f"unit {error.unit_names!r} is not known") from None
+    except pint.DimensionalityError:
+        raise ValueError(f"{source!r} does not convert to {target!r}") from None
+    return float(at_one - at_zero), float(at_zero)
+
+
+@cache
+def convertible(target: str) -> tuple[str, ...]:
+    """The spellings in UNITS that convert to ``target``."""
+    found = []
+    for unit in UNITS:
+        try:
+            conversion(unit, target)
+        except ValueError:
+            continue
+        found.append(unit)
+    return tuple(found)

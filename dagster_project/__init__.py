@@ -1,0 +1,1 @@
+"""Wiring: Dagster definitions and the command line. Decides nothing about data."""

@@ -1,0 +1,1 @@
+"""Canonical rows in, verdict out. Never writes a table."""
