@@ -46,7 +46,9 @@ class TableMapping(_Part):
 
     columns: dict[str, str | Mapping] = Field(default_factory=dict)
     options: dict[str, Any] = Field(default_factory=dict, description="reader options for this table only")
-    drop: dict[str, str] = Field(default_factory=dict, description="rule name -> SQL condition; such records are left out and counted")
+    drop: dict[str, str] = Field(
+        default_factory=dict, description="rule name -> SQL condition; such records are left out and counted"
+    )
 
     def mapping(self, column: str) -> Mapping | None:
         """The mapping of one canonical column, or None where the YAML says nothing."""
@@ -61,7 +63,9 @@ class Source(_Part):
     unpublished: str | None = Field(None, description="why there is no uri, when the owner publishes none")
     format: str
     options: dict[str, Any] = Field(default_factory=dict)
-    storage_options: dict[str, Any] = Field(default_factory=dict, description="for fsspec, e.g. {anon: true}; never secrets")
+    storage_options: dict[str, Any] = Field(
+        default_factory=dict, description="for fsspec, e.g. {anon: true}; never secrets"
+    )
     sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$", description="pins the bytes")
 
     @model_validator(mode="after")
@@ -107,8 +111,12 @@ class Gates(_Part):
     """The thresholds of the table gates."""
 
     min_rows: int = Field(1, ge=1, description="fewest rows of the real source; not applied to samples or --source")
-    max_row_change: float = Field(0.2, ge=0, description="largest relative change of the row count against the current version")
-    max_quarantined: float = Field(0.1, ge=0, le=1, description="largest share of source records that may be quarantined")
+    max_row_change: float = Field(
+        0.2, ge=0, description="largest relative change of the row count against the current version"
+    )
+    max_quarantined: float = Field(
+        0.1, ge=0, le=1, description="largest share of source records that may be quarantined"
+    )
 
 
 class Dataset(_Part):
@@ -117,7 +125,9 @@ class Dataset(_Part):
     title: str
     description: str = ""
     table: str | None = Field(None, description="the one canonical table that this dataset feeds")
-    columns: dict[str, str | Mapping] | None = Field(None, description="canonical column -> source column or expression")
+    columns: dict[str, str | Mapping] | None = Field(
+        None, description="canonical column -> source column or expression"
+    )
     drop: dict[str, str] | None = None
     tables: dict[str, TableMapping] | None = Field(None, description="in place of `table`: several tables")
     source: Source
@@ -322,7 +332,10 @@ def _mapping_problems(place: Location, table: Table, mapping: TableMapping) -> I
         where = (*place, "columns", name)
         column = table.column(name)
         if column is None or (column in RESERVED and name not in MAPPABLE_RESERVED):
-            yield where, f"table {table.name} has no column {name!r}; it has: {', '.join(c.name for c in table.columns)}"
+            yield (
+                where,
+                f"table {table.name} has no column {name!r}; it has: {', '.join(c.name for c in table.columns)}",
+            )
             continue
         rule_ = mapping.mapping(name)
         assert rule_ is not None
@@ -344,7 +357,9 @@ def _unit_problem(unit: str, target: str | None) -> str | None:
     if target is None:
         return f"unit {unit!r} is given, but the table's column has none"
     if unit not in UNITS:
-        return f"unit {unit!r} is not listed in catalog/units.py; units for [{target}]: {', '.join(convertible(target))}"
+        return (
+            f"unit {unit!r} is not listed in catalog/units.py; units for [{target}]: {', '.join(convertible(target))}"
+        )
     try:
         conversion(unit, target)
     except ValueError as error:

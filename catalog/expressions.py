@@ -14,27 +14,7 @@ from typing import Any
 import duckdb
 
 SCALAR_FUNCTIONS = frozenset(
-    """
-    + - * / // % ** ^ & | << >> || ~ ~~ !~~ ~~* !~~* abs ceil ceiling floor round trunc sign sqrt cbrt exp ln log log2
-    log10 pow power degrees radians sin cos tan asin acos atan atan2 pi greatest least isnan isinf isfinite
-    coalesce nullif ifnull if
-    concat concat_ws contains starts_with ends_with prefix suffix length strlen lower lcase upper ucase trim ltrim rtrim
-    replace translate left right substr substring lpad rpad repeat reverse string_split split split_part str_split
-    string_split_regex regexp_split_to_array regexp_matches regexp_full_match regexp_replace regexp_extract
-    regexp_extract_all strpos instr position ascii chr format printf md5 sha256 hash url_decode url_encode
-    strip_accents nfc_normalize bin hex unhex to_base64 from_base64
-    list_value list_pack array_value list_extract list_element array_extract list_transform array_transform apply
-    list_apply list_filter array_filter filter list_contains list_has array_contains list_position list_distinct
-    list_unique list_sort list_reverse_sort list_reverse list_concat list_cat list_append list_prepend list_slice
-    array_slice list_aggregate list_aggr list_sum list_avg list_min list_max list_count list_any_value list_first
-    list_last list_product list_median list_stddev_pop flatten len cardinality array_length list_zip list_resize
-    array_to_string list_string_agg range generate_series list_reduce reduce list_bool_and list_bool_or
-    struct_pack row struct_extract map map_from_entries map_extract map_keys map_values element_at
-    json_extract json_extract_string -> ->> json_array_length json_type
-    date_part datepart date_trunc datetrunc date_diff datediff date_add date_sub year month day hour minute second
-    epoch epoch_ms epoch_us make_date make_timestamp strptime try_strptime strftime to_days to_months to_years
-    last_day isodow dayofyear
-    """.split()
+    ["+", "-", "*", "/", "//", "%", "**", "^", "&", "|", "<<", ">>", "||", "~", "~~", "!~~", "~~*", "!~~*", "abs", "ceil", "ceiling", "floor", "round", "trunc", "sign", "sqrt", "cbrt", "exp", "ln", "log", "log2", "log10", "pow", "power", "degrees", "radians", "sin", "cos", "tan", "asin", "acos", "atan", "atan2", "pi", "greatest", "least", "isnan", "isinf", "isfinite", "coalesce", "nullif", "ifnull", "if", "concat", "concat_ws", "contains", "starts_with", "ends_with", "prefix", "suffix", "length", "strlen", "lower", "lcase", "upper", "ucase", "trim", "ltrim", "rtrim", "replace", "translate", "left", "right", "substr", "substring", "lpad", "rpad", "repeat", "reverse", "string_split", "split", "split_part", "str_split", "string_split_regex", "regexp_split_to_array", "regexp_matches", "regexp_full_match", "regexp_replace", "regexp_extract", "regexp_extract_all", "strpos", "instr", "position", "ascii", "chr", "format", "printf", "md5", "sha256", "hash", "url_decode", "url_encode", "strip_accents", "nfc_normalize", "bin", "hex", "unhex", "to_base64", "from_base64", "list_value", "list_pack", "array_value", "list_extract", "list_element", "array_extract", "list_transform", "array_transform", "apply", "list_apply", "list_filter", "array_filter", "filter", "list_contains", "list_has", "array_contains", "list_position", "list_distinct", "list_unique", "list_sort", "list_reverse_sort", "list_reverse", "list_concat", "list_cat", "list_append", "list_prepend", "list_slice", "array_slice", "list_aggregate", "list_aggr", "list_sum", "list_avg", "list_min", "list_max", "list_count", "list_any_value", "list_first", "list_last", "list_product", "list_median", "list_stddev_pop", "flatten", "len", "cardinality", "array_length", "list_zip", "list_resize", "array_to_string", "list_string_agg", "range", "generate_series", "list_reduce", "reduce", "list_bool_and", "list_bool_or", "struct_pack", "row", "struct_extract", "map", "map_from_entries", "map_extract", "map_keys", "map_values", "element_at", "json_extract", "json_extract_string", "->", "->>", "json_array_length", "json_type", "date_part", "datepart", "date_trunc", "datetrunc", "date_diff", "datediff", "date_add", "date_sub", "year", "month", "day", "hour", "minute", "second", "epoch", "epoch_ms", "epoch_us", "make_date", "make_timestamp", "strptime", "try_strptime", "strftime", "to_days", "to_months", "to_years", "last_day", "isodow", "dayofyear"]
 )
 """The functions that a contract's expression may call: pure, scalar, without access to anything outside the row."""
 
@@ -89,7 +69,9 @@ def expression_columns(text: str) -> frozenset[str]:
     if len(statements) != 1:
         raise ValueError("it is more than one expression")
     node = statements[0]["node"]
-    plain = node.get("type") == "SELECT_NODE" and node["from_table"]["type"] == "EMPTY" and len(node["select_list"]) == 1
+    plain = (
+        node.get("type") == "SELECT_NODE" and node["from_table"]["type"] == "EMPTY" and len(node["select_list"]) == 1
+    )
     clauses = ("where_clause", "having", "qualify", "sample", "group_expressions", "modifiers")
     if not plain or any(node.get(clause) for clause in clauses) or node["cte_map"]["map"]:
         raise ValueError("only one scalar expression over the source's columns is allowed, no FROM, WHERE or list")

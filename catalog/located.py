@@ -38,7 +38,9 @@ class LocatedYaml:
         except FileNotFoundError:
             raise ContractError(f"{path} does not exist", "create it, or correct the dataset's name") from None
         except UnicodeDecodeError as error:
-            raise ContractError(f"{path} is not UTF-8: {error.reason} at byte {error.start}", "save the file as UTF-8") from None
+            raise ContractError(
+                f"{path} is not UTF-8: {error.reason} at byte {error.start}", "save the file as UTF-8"
+            ) from None
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark
             line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
@@ -76,9 +78,7 @@ class LocatedYaml:
                 self._visit(item, (*location, index))
 
 
-def validation_problems(
-    source: LocatedYaml, error: ValidationError, prefix: Location = ()
-) -> Iterator[Problem]:
+def validation_problems(source: LocatedYaml, error: ValidationError, prefix: Location = ()) -> Iterator[Problem]:
     """Turn pydantic's errors into problems with line and column."""
     for detail in error.errors():
         location = (*prefix, *detail["loc"])

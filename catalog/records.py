@@ -113,7 +113,10 @@ class StagedTable(Record):
 
 
 class Stage(Record):
-    """All that one run staged. ``base_version`` is the version that was current then (0: none)."""
+    """All that one run staged.
+
+    ``base_version`` is the version that was current then (0: none); ``seconds`` says how long each step took.
+    """
 
     dataset: str
     run_id: str
@@ -123,6 +126,7 @@ class Stage(Record):
     snapshot_sha256: str
     tables: tuple[StagedTable, ...]
     quarantine: tuple[str, ...]
+    seconds: dict[str, float] = {}
     unchanged: bool = False
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import yaml
 
@@ -19,25 +21,110 @@ def _listed(prefix: str) -> frozenset[str] | None:
     return frozenset(yaml.safe_load(path.read_text(encoding="utf-8"))["terms"])
 
 
+class ImasNode(NamedTuple):
+    """One node of the IMAS data dictionary; its coordinates are dotted paths, or words such as ``1...N``."""
+
+    data_type: str
+    unit: str
+    dynamic: bool
+    time_slices: bool
+    coordinates: tuple[str, ...]
+
+    @property
+    def dimensions(self) -> int | None:
+        """2 for ``FLT_2D``; None for text and structures."""
+        number = re.fullmatch(r"(?:FLT|INT)_(\d)D", self.data_type)
+        return int(number[1]) if number else None
+
+
+def _imas_dictionary() -> bytes:
+    from importlib.resources import files
+
+    return (files("imas_data_dictionary") / "resources/schemas/data_dictionary.xml").read_bytes()
+
+
 @cache
-def imas_units(ids: str) -> dict[str, str]:
-    """Path -> unit of every node of one IDS in the pinned IMAS data dictionary; empty if there is no such IDS.
+def imas_ids() -> frozenset[str]:
+    """The names of all IDSs (``magnetics``, ``equilibrium``...) in the pinned IMAS data dictionary."""
+    return frozenset(name.decode() for name in re.findall(rb'<IDS name="(\w+)"', _imas_dictionary()))
+
+
+def _imas_fields(ids: str) -> tuple[dict[str, str], ...]:
+    from xml.etree import ElementTree as ET
+
+    if ids not in imas_ids():
+        return ()
+    # The dictionary is 30 MB; parsing only the IDS asked for keeps a check quick.
+    found = re.search(rb'<IDS name="' + ids.encode() + rb'".*?</IDS>', _imas_dictionary(), re.DOTALL)
+    assert found is not None
+    root = ET.fromstring(found.group())  # noqa: S314  (a file of an installed, pinned package)
+    return tuple(node.attrib for node in root.iter("field"))
+
+
+def _imas_coordinates(ids: str, field: dict[str, str]) -> Iterator[str]:
+    for axis in range(1, 7):
+        words = field.get(f"coordinate{axis}")
+        if words is None:
+            return
+        is_path = re.fullmatch(r"[a-z][\w/]*(\([^)]*\)[\w/]*)*", words)
+        yield f"{ids}.{re.sub(r'[(][^)]*[)]', '', words).replace('/', '.')}" if is_path else words
+
+
+@cache
+def imas_nodes(ids: str) -> dict[str, ImasNode]:
+    """Path -> node of one IDS in the pinned IMAS data dictionary; empty if there is no such IDS.
 
     Paths are written with dots and without indices: ``magnetics.flux_loop.flux.data``.
     """
-    from importlib.resources import files
-    from xml.etree import ElementTree
-
-    raw = (files("imas_data_dictionary") / "resources/schemas/data_dictionary.xml").read_bytes()
-    # The dictionary is 30 MB; parsing only the IDS asked for keeps a check quick.
-    found = re.search(rb'<IDS name="' + re.escape(ids.encode()) + rb'".*?</IDS>', raw, re.DOTALL)
-    if found is None:
-        return {}
-    root = ElementTree.fromstring(found.group())  # noqa: S314  (a file of an installed, pinned package)
     return {
-        f"{ids}.{node.attrib['path'].replace('/', '.')}": node.attrib.get("units", "")
-        for node in root.iter("field")
+        f"{ids}.{field['path'].replace('/', '.')}": ImasNode(
+            data_type=field["data_type"],
+            unit=field.get("units", ""),
+            dynamic=field.get("type") == "dynamic",
+            time_slices=field["path_doc"].endswith("(itime)"),
+            coordinates=tuple(_imas_coordinates(ids, field)),
+        )
+        for field in _imas_fields(ids)
     }
+
+
+@cache
+def imas_units(ids: str) -> dict[str, str]:
+    """Path -> unit of every node of one IDS in the pinned IMAS data dictionary; empty if there is none."""
+    return {path: node.unit for path, node in imas_nodes(ids).items()}
+
+
+@cache
+def _imas_renamed(ids: str) -> dict[str, str]:
+    """Former path -> path, for what the dictionary says was renamed since version 3."""
+    renamed = {}
+    for field in _imas_fields(ids):
+        former = field.get("change_nbc_previous_name", "")
+        if not former or not field.get("change_nbc_description", "").endswith("renamed"):
+            continue
+        path = f"{ids}.{field['path'].replace('/', '.')}"
+        parent = path.split(".")[:-1]
+        for step in former.split("/"):
+            parent = parent[:-1] if step == ".." else [*parent, step]
+        renamed[".".join(parent)] = path
+    return renamed
+
+
+@cache
+def imas_current(path: str) -> str | None:
+    """The pinned dictionary's path of a node that an older one may name otherwise; None if it has none."""
+    ids = path.partition(".")[0]
+    nodes, renamed = imas_nodes(ids), _imas_renamed(ids)
+    for _ in range(path.count(".") + 1):
+        if path in nodes:
+            return path
+        parts = path.split(".")
+        heads = (".".join(parts[:length]) for length in range(len(parts), 1, -1))
+        head = next((head for head in heads if head in renamed), None)
+        if head is None:
+            return None
+        path = renamed[head] + path[len(head) :]
+    return path if path in nodes else None
 
 
 def prefixes() -> tuple[str, ...]:

@@ -68,8 +68,12 @@ class Checks(BaseModel):
     le: float | None = Field(None, description="at most")
     lt: float | None = Field(None, description="less than")
     isin: tuple[str | int, ...] | None = Field(None, description="one of these (for a list: each element)")
-    str_matches: str | None = Field(None, description="a regular expression for the whole text (for a list: each element)")
-    shape: tuple[int | None, ...] | None = Field(None, description="lengths of nested lists; null where any length will do")
+    str_matches: str | None = Field(
+        None, description="a regular expression for the whole text (for a list: each element)"
+    )
+    shape: tuple[int | None, ...] | None = Field(
+        None, description="lengths of nested lists; null where any length will do"
+    )
 
 
 class Column(BaseModel):
@@ -114,7 +118,12 @@ class Column(BaseModel):
 RESERVED = (
     Column(name="_dataset", type="string", nullable=False, description="The dataset that this row comes from"),
     Column(name="_record", type="string", nullable=False, description="The source's own identifier of the record"),
-    Column(name="_part", type="string", nullable=False, description="The part of a source in several files; 'all' otherwise"),
+    Column(
+        name="_part",
+        type="string",
+        nullable=False,
+        description="The part of a source in several files; 'all' otherwise",
+    ),
     Column(name="_licence", type="string", description="SPDX expression, where the source says one for this row"),
     Column(name="_embargo_until", type="date", description="First day this row may leave, where the source says one"),
 )

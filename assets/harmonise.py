@@ -1,0 +1,280 @@
+"""Harmonise: source batches become canonical batches by the contract's mapping: rename, cast, convert units, translate.
+
+A value that does not fit is a failure of its record, noted beside the row for the gate, never an exception and
+never a silent null. What no record could satisfy (a mapped column that the source lacks) is a HarmoniseError.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from assets.readers import SOURCE_FIELDS
+from assets.transforms import transform
+from catalog.dataset import Dataset, Mapping, TableMapping
+from catalog.errors import HarmoniseError
+from catalog.expressions import expression_columns
+from catalog.sql_types import literal, sql_type
+from catalog.table import Column, Table
+from catalog.units import conversion
+
+FAILURE = pa.struct([pa.field(name, pa.string()) for name in ("column", "check", "value", "reason")])
+HARMONISED_FIELDS = (
+    pa.field("_source", pa.int64(), nullable=False),
+    pa.field("_position", pa.string(), nullable=False),
+    pa.field("_dropped", pa.string()),
+    pa.field("_failures", pa.list_(FAILURE)),
+)
+"""What follows the canonical columns (with ``_raw``, the source's own values as a struct) until the gate."""
+
+_PLAIN = re.compile(r'[A-Za-z_]\w*|"[^"]+"')
+
+
+def wanted_columns(dataset: Dataset, table: Table) -> frozenset[str]:
+    """The source columns that the mapping of one table reads; readers need not provide others."""
+    mapping = dataset.feeds[table.name]
+    texts = [rule.from_ for rule in map(mapping.mapping, mapping.columns) if rule is not None]
+    texts += mapping.drop.values()
+    terms = dataset.terms
+    texts += [
+        part.column for part in (terms.row_licence, terms.embargo) if part is not None and part.column is not None
+    ]
+    return frozenset[str]().union(*(expression_columns(text) for text in texts))
+
+
+def harmonise(batches: pa.RecordBatchReader, dataset: Dataset, table: Table, part: str = "all") -> pa.RecordBatchReader:
+    """Map source batches to the table's columns; as many rows as the table's transform makes of each record.
+
+    Returns:
+        A reader with the table's columns, then HARMONISED_FIELDS, then ``_raw``.
+
+    Raises:
+        HarmoniseError: the mapping needs a source column that is not there, or leaves a required column empty.
+    """
+    rows = _harmonised(batches, dataset, table, part)
+    first = next(rows, None)
+    if first is None:
+        schema = pa.schema([*table.arrow_schema, *HARMONISED_FIELDS, pa.field("_raw", pa.struct([]))])
+        return pa.RecordBatchReader.from_batches(schema, iter(()))
+    return pa.RecordBatchReader.from_batches(first.schema, _chain(first, rows))
+
+
+def _chain(first: pa.RecordBatch, rest: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    yield first
+    yield from rest
+
+
+def _harmonised(batches: pa.RecordBatchReader, dataset: Dataset, table: Table, part: str) -> Iterator[pa.RecordBatch]:
+    derive = transform(table.transform) if table.transform else None
+    projection: Projection | None = None
+    with contextlib.closing(duckdb.connect()) as connection:
+        connection.execute("SET TimeZone='UTC'")
+        connection.execute("SET enable_external_access=false")
+        connection.execute("SET lock_configuration=true")
+        for batch in batches:
+            source = derive(batch) if derive else batch
+            if source.num_rows == 0:
+                continue
+            projection = projection or Projection.build(dataset, table, source.schema, part)
+            yield projection.apply(connection, source)
+
+
+@dataclass(frozen=True)
+class Term:
+    """One canonical column as SQL: its value, whether it failed, and how people know its source."""
+
+    column: Column
+    value: str
+    failed: str | None
+    said: str
+    reads: tuple[str, ...]
+    attempt: str | None = None
+
+
+@dataclass(frozen=True)
+class Projection:
+    """The mapping of one table, compiled to one DuckDB projection."""
+
+    terms: tuple[Term, ...]
+    table: Table
+    sql: str
+
+    @classmethod
+    def build(cls, dataset: Dataset, table: Table, source: pa.Schema, part: str) -> Projection:
+        """Compile; raises HarmoniseError where mapping and source do not fit."""
+        mapping = dataset.feeds[table.name]
+        terms = tuple(_term(column, mapping.mapping(column.name), source, dataset) for column in table.columns) + tuple(
+            _reserved_terms(dataset, table, mapping, source, part)
+        )
+        selected = ", ".join(f'{term.value} AS "{term.column.name}"' for term in terms)
+        failed = ", ".join(f"{term.failed} AS failed_{index}" for index, term in enumerate(terms) if term.failed)
+        parts = [selected, _dropped(mapping, source, dataset)] + ([failed] if failed else [])
+        attempts = "".join(f', {term.attempt} AS "try_{term.column.name}"' for term in terms if term.attempt)
+        return cls(terms, table, f"SELECT {', '.join(parts)} FROM (SELECT *{attempts} FROM source)")
+
+    def apply(self, connection: duckdb.DuckDBPyConnection, source: pa.RecordBatch) -> pa.RecordBatch:
+        """Map one batch; rows keep their order."""
+        connection.register("source", pa.Table.from_batches([source]))
+        found = connection.sql(self.sql).to_arrow_table()
+        connection.unregister("source")
+        canonical = found.select(self.table.arrow_schema.names).combine_chunks()
+        lenient = pa.schema([field.with_nullable(True) for field in self.table.arrow_schema])
+        arrays = [_whole(canonical[field.name]).cast(field.type) for field in lenient]
+        extra = [
+            source["_source"],
+            source["_position"],
+            _whole(found["_dropped"]),
+            self._failures(found, source),
+            pa.StructArray.from_arrays(source.columns, fields=list(source.schema)),
+        ]
+        schema = pa.schema([*lenient, *HARMONISED_FIELDS, pa.field("_raw", extra[-1].type)])
+        return pa.RecordBatch.from_arrays([*arrays, *extra], schema=schema)
+
+    def _failures(self, found: pa.Table, source: pa.RecordBatch) -> pa.Array:
+        """Per row the list of what did not fit; null where all did."""
+        unread = source["_error"]
+        flags = [(term, found[f"failed_{index}"]) for index, term in enumerate(self.terms) if term.failed]
+        flags = [(term, flag) for term, flag in flags if pc.any(flag).as_py()]
+        if not flags and unread.null_count == len(unread):
+            return pa.nulls(source.num_rows, pa.list_(FAILURE))
+        rows: list[list[dict[str, str | None]] | None] = [None] * source.num_rows
+        for row, error in enumerate(unread.to_pylist()):
+            if error is not None:
+                rows[row] = [{"column": None, "check": "readable", "value": None, "reason": error}]
+        for term, flag in flags:
+            for row in pc.indices_nonzero(flag).to_pylist():
+                if unread[row].as_py() is None:
+                    rows[row] = [*(rows[row] or []), _cast_failure(term, source, row)]
+        return pa.array(rows, pa.list_(FAILURE))
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    combined = column.combine_chunks()
+    return combined if isinstance(combined, pa.Array) else pa.concat_arrays(combined.chunks)
+
+
+def _cast_failure(term: Term, source: pa.RecordBatch, row: int) -> dict[str, str | None]:
+    values = {name: source[name][row].as_py() for name in term.reads}
+    shown = next(iter(values.values())) if len(values) == 1 else values
+    reason = f"{term.said} does not become {term.column.name} ({term.column.type}); check the mapping, or the record"
+    return {"column": term.column.name, "check": "cast", "value": str(shown)[:1000], "reason": reason}
+
+
+def _term(column: Column, mapping: Mapping | None, source: pa.Schema, dataset: Dataset) -> Term:
+    if mapping is None and column.name in source.names:
+        mapping = Mapping.model_validate({"from": f'"{column.name}"'})
+    if mapping is None:
+        if not column.nullable:
+            raise HarmoniseError(
+                f"{dataset.name}: column {column.name!r} is required, but neither mapped nor given by the source",
+                f"map it below `columns:`; the source has: {_listed(source)}",
+            )
+        return Term(column, f"CAST(NULL AS {sql_type(column.arrow.type)})", None, "nothing", ())
+    reads = _resolve(mapping.from_, source, dataset)
+    plain = bool(_PLAIN.fullmatch(mapping.from_.strip())) and not mapping.values and mapping.unit in (None, column.unit)
+    if plain:
+        return _plain_term(column, source.field(reads[0]))
+    return _tried_term(column, _expression(column, mapping), mapping.from_, reads)
+
+
+def _tried_term(column: Column, expression: str, said: str, reads: tuple[str, ...]) -> Term:
+    # TRY gives null on an error; the struct around the value tells that null from a value that is null.
+    attempt = f"TRY(struct_pack(v := CAST({expression} AS {sql_type(column.arrow.type)})))"
+    name = f'"try_{column.name}"'
+    return Term(column, f"{name}.v", f"({name} IS NULL)", f"expression {said!r}", reads, attempt)
+
+
+def _plain_term(column: Column, field: pa.Field) -> Term:
+    quoted = f'"{field.name}"'
+    if field.type == column.arrow.type:
+        return Term(column, quoted, None, f"source column {field.name!r}", (field.name,))
+    cast = f"TRY_CAST({quoted} AS {sql_type(column.arrow.type)})"
+    failed = f"({quoted} IS NOT NULL AND {cast} IS NULL)"
+    return Term(column, cast, failed, f"source column {field.name!r}", (field.name,))
+
+
+def _expression(column: Column, mapping: Mapping) -> str:
+    """The mapping's expression with values translated and units converted."""
+    text = f"({mapping.from_})"
+    if mapping.values is not None:
+        cases = " ".join(f"WHEN {literal(source)} THEN {literal(target)}" for source, target in mapping.values.items())
+        # A value that the contract does not list is refused rather than passed on.
+        text = (
+            f"CASE CAST({text} AS VARCHAR) {cases} ELSE CASE WHEN {text} IS NOT NULL THEN error('not listed') END END"
+        )
+    if mapping.unit is not None and mapping.unit != column.unit:
+        assert column.unit is not None
+        factor, offset = conversion(mapping.unit, column.unit)
+        text = _scaled(text, column.arrow.type, factor, offset)
+    return text
+
+
+def _scaled(text: str, kind: pa.DataType, factor: float, offset: float, depth: int = 0) -> str:
+    if pa.types.is_list(kind):
+        inner = _scaled(f"v{depth}", kind.value_type, factor, offset, depth + 1)
+        return f"list_transform({text}, lambda v{depth}: {inner})"
+    shift = f" + {offset!r}" if offset else ""
+    return f"(CAST({text} AS DOUBLE) * {factor!r}::DOUBLE{shift})"
+
+
+def _reserved_terms(
+    dataset: Dataset, table: Table, mapping: TableMapping, source: pa.Schema, part: str
+) -> Iterator[Term]:
+    def column(name: str) -> Column:
+        found = table.column(name)
+        assert found is not None
+        return found
+
+    record = mapping.mapping("_record")
+    identifier = f"CAST(({record.from_}) AS VARCHAR)" if record else "_record"
+    if record:
+        _resolve(record.from_, source, dataset)
+    yield Term(column("_dataset"), literal(dataset.name), None, "", ())
+    yield Term(column("_record"), f"coalesce({identifier}, _position)", None, "", ())
+    yield Term(column("_part"), literal(part), None, "", ())
+    licence, embargo = dataset.terms.row_licence, dataset.terms.embargo
+    if licence is None:
+        yield Term(column("_licence"), "CAST(NULL AS VARCHAR)", None, "", ())
+    else:
+        reads = _resolve(licence.column, source, dataset)
+        yield _tried_term(column("_licence"), f"({licence.column})", licence.column, reads)
+    if embargo is None or embargo.column is None:
+        yield Term(column("_embargo_until"), "CAST(NULL AS DATE)", None, "", ())
+    else:
+        reads = _resolve(embargo.column, source, dataset)
+        until = f"CAST(({embargo.column}) AS DATE) + INTERVAL {embargo.months} MONTH"
+        yield _tried_term(column("_embargo_until"), f"({until})", embargo.column, reads)
+
+
+def _dropped(mapping: TableMapping, source: pa.Schema, dataset: Dataset) -> str:
+    """The name of the first rule that drops the row, or null."""
+    cases = []
+    for rule, condition in mapping.drop.items():
+        _resolve(condition, source, dataset)
+        cases.append(f"WHEN TRY(({condition})) THEN {literal(rule)}")
+    chosen = f"CASE {' '.join(cases)} END" if cases else "NULL"
+    return f"CAST({chosen} AS VARCHAR) AS _dropped"
+
+
+def _resolve(expression: str, source: pa.Schema, dataset: Dataset) -> tuple[str, ...]:
+    """The source columns that an expression reads, as the source spells them."""
+    spelled = {name.lower(): name for name in source.names}
+    wanted = sorted(expression_columns(expression))
+    missing = [name for name in wanted if name.lower() not in spelled]
+    if missing:
+        raise HarmoniseError(
+            f"{dataset.name}: the source has no column {missing[0]!r}, which {expression!r} reads",
+            f"correct the mapping; the source has: {_listed(source)}",
+        )
+    return tuple(spelled[name.lower()] for name in wanted)
+
+
+def _listed(source: pa.Schema) -> str:
+    reserved: Collection[str] = {field.name for field in SOURCE_FIELDS}
+    return ", ".join(name for name in source.names if name not in reserved)

@@ -1,0 +1,225 @@
+"""Where the fields of VCF records and the wanted INFO keys lie in a block of text, found by compiled code.
+
+Everything here speaks of byte positions in one block; nothing is copied until ``strings`` gathers a column.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, TypeAlias
+
+import numba
+import numpy as np
+import pyarrow as pa
+
+Array: TypeAlias = np.ndarray[Any, Any]
+
+FIELDS = 8
+"""CHROM, POS, ID, REF, ALT, QUAL, FILTER, INFO; what follows (FORMAT and samples) is counted, not located."""
+
+_compiled = numba.njit(nogil=True, cache=True)
+
+_NEWLINE, _RETURN, _TAB, _SEMICOLON, _EQUALS, _DOT, _COMMA, _STAR, _ZERO, _NINE = (
+    ord(c) for c in "\n\r\t;=.,*09"
+)
+_BASES = np.zeros(256, dtype=np.bool_)
+_BASES[[ord(base) for base in "ACGTNacgtn"]] = True
+# Every line ends with a newline, so that a search for these needs no other limit.
+_ENDS_VALUE = np.zeros(256, dtype=np.bool_)
+_ENDS_VALUE[[_SEMICOLON, _TAB, _NEWLINE]] = True
+_ENDS_KEY = _ENDS_VALUE.copy()
+_ENDS_KEY[_EQUALS] = True
+_MAX_DIGITS = 18
+
+
+class Keys(NamedTuple):
+    """The wanted INFO keys, laid out for a look-up that compares hardly any bytes twice."""
+
+    names: tuple[str, ...]
+    text: Array
+    bounds: Array
+    first: Array
+    following: Array
+
+
+class Spans(NamedTuple):
+    """Where the value of each wanted key begins (-1: key absent) and how long it is (-1: key without ``=``).
+
+    Both are of shape (keys, records). ``twice`` has, per record, a key that occurs more than once, or -1.
+    """
+
+    begin: Array
+    size: Array
+    twice: Array
+
+
+def prepare(names: tuple[str, ...]) -> Keys:
+    """Lay out the wanted keys as one text with bounds and a chained hash table of 256 places."""
+    encoded = [name.encode() for name in names]
+    bounds = np.cumsum([0, *(len(name) for name in encoded)], dtype=np.int64)
+    first = np.full(256, -1, dtype=np.int64)
+    following = np.full(len(names), -1, dtype=np.int64)
+    for index, name in enumerate(encoded):
+        place = _place(len(name), name[0], name[-1])
+        following[index], first[place] = first[place], index
+    return Keys(names, np.frombuffer(b"".join(encoded), dtype=np.uint8), bounds, first, following)
+
+
+def lines(text: Array) -> tuple[Array, Array]:
+    """Begin and end of every line of a block whose last byte ends a line; CR LF counts as one end."""
+    feeds = np.flatnonzero(text == _NEWLINE)
+    begin = np.concatenate((np.zeros(1, dtype=np.int64), feeds[:-1] + 1))
+    returned = (feeds > begin) & (text[feeds - 1] == _RETURN)
+    return begin, feeds - returned
+
+
+@_compiled
+def fields(text: Array, begin: Array, end: Array) -> tuple[Array, Array]:
+    """Edges of the first eight fields of each line, shape (9, lines), and the number of fields it has.
+
+    Field ``i`` lies at ``edges[i] : edges[i + 1] - 1``.
+    """
+    edges = np.empty((FIELDS + 1, begin.size), dtype=np.int64)
+    counts = np.empty(begin.size, dtype=np.int64)
+    for row in range(begin.size):
+        count = 1
+        edges[0, row] = begin[row]
+        for at in range(begin[row], end[row]):
+            if text[at] == _TAB:
+                if count <= FIELDS:
+                    edges[count, row] = at + 1
+                count += 1
+        for rest in range(count, FIELDS + 1):
+            edges[rest, row] = end[row] + 1
+        counts[row] = count
+    return edges, counts
+
+
+@_compiled
+def _place(length: int, head: int, tail: int) -> int:
+    return (length * 31 + head * 7 + tail) & 255
+
+
+@_compiled
+def _look_up(
+    text: Array, begin: int, end: int, keys: Array, bounds: Array, first: Array, following: Array
+) -> Any:
+    length = end - begin
+    if length == 0:
+        return -1
+    key = first[_place(length, text[begin], text[end - 1])]
+    while key >= 0:
+        if bounds[key + 1] - bounds[key] == length:
+            same = 0
+            while same < length and text[begin + same] == keys[bounds[key] + same]:
+                same += 1
+            if same == length:
+                return key
+        key = following[key]
+    return key
+
+
+@_compiled
+def _find(
+    text: Array, begin: Array, end: Array, keys: Array, bounds: Array, first: Array, following: Array
+) -> tuple[Array, Array, Array]:
+    found = np.full((following.size, begin.size), -1, dtype=np.int64)
+    size = np.full((following.size, begin.size), -1, dtype=np.int64)
+    twice = np.full(begin.size, -1, dtype=np.int64)
+    for row in range(begin.size):
+        at, stop = begin[row], end[row]
+        while at < stop:
+            equals = at
+            while not _ENDS_KEY[text[equals]]:
+                equals += 1
+            close = equals
+            while not _ENDS_VALUE[text[close]]:
+                close += 1
+            # A carriage return before the line's end is no part of the last value.
+            equals, close = min(equals, stop), min(close, stop)
+            key = _look_up(text, at, equals, keys, bounds, first, following)
+            if key >= 0 and found[key, row] >= 0:
+                twice[row] = key
+            elif key >= 0:
+                found[key, row] = min(equals + 1, close)
+                size[key, row] = close - equals - 1
+            at = close + 1
+    return found, size, twice
+
+
+def find(text: Array, begin: Array, end: Array, keys: Keys) -> Spans:
+    """Locate all wanted keys in the INFO fields ``text[begin:end]``, each byte read once."""
+    return Spans(*_find(text, begin, end, keys.text, keys.bounds, keys.first, keys.following))
+
+
+@_compiled
+def _gather(text: Array, begin: Array, size: Array) -> tuple[Array, Array, Array]:
+    offsets = np.zeros(begin.size + 1, dtype=np.int32)
+    valid = np.zeros(begin.size, dtype=np.bool_)
+    for row in range(begin.size):
+        valid[row] = size[row] >= 0 and not (size[row] == 1 and text[begin[row]] == _DOT)
+        offsets[row + 1] = offsets[row] + (size[row] if valid[row] else 0)
+    data = np.empty(offsets[-1], dtype=np.uint8)
+    for row in range(begin.size):
+        source, start = begin[row], offsets[row]
+        for at in range(offsets[row + 1] - start):
+            data[start + at] = text[source + at]
+    return offsets, valid, data
+
+
+def strings(text: Array, begin: Array, size: Array) -> pa.StringArray:
+    """A string column from spans of UTF-8 text; a size of -1 and the missing value ``.`` become null."""
+    offsets, valid, data = _gather(text, begin, size)
+    mask = None if valid.all() else pa.py_buffer(np.packbits(valid, bitorder="little"))
+    return pa.StringArray.from_buffers(len(begin), pa.py_buffer(offsets), pa.py_buffer(data), mask)
+
+
+@_compiled
+def positions(text: Array, begin: Array, end: Array) -> Array:
+    """The positive integers written at ``text[begin:end]``; 0 where there is none."""
+    numbers = np.zeros(begin.size, dtype=np.int64)
+    for row in range(begin.size):
+        number = 0
+        if end[row] - begin[row] <= _MAX_DIGITS:
+            for at in range(begin[row], end[row]):
+                if text[at] < _ZERO or text[at] > _NINE:
+                    number = 0
+                    break
+                number = number * 10 + text[at] - _ZERO
+        numbers[row] = number
+    return numbers
+
+
+@_compiled
+def _spelled(text: Array, begin: int, end: int) -> bool:
+    for at in range(begin, end):
+        if not _BASES[text[at]]:
+            return False
+    return end > begin
+
+
+@_compiled
+def references(text: Array, begin: Array, end: Array) -> Array:
+    """True where ``text[begin:end]`` is one or more of the bases A, C, G, T, N."""
+    sound = np.empty(begin.size, dtype=np.bool_)
+    for row in range(begin.size):
+        sound[row] = _spelled(text, begin[row], end[row])
+    return sound
+
+
+@_compiled
+def alternates(text: Array, begin: Array, end: Array) -> Array:
+    """True where ``text[begin:end]`` is ``.`` or a comma-separated list of bases and ``*``.
+
+    Symbolic alleles and breakends are False too: they are few and need a closer look.
+    """
+    plain = np.empty(begin.size, dtype=np.bool_)
+    for row in range(begin.size):
+        start, sound = begin[row], end[row] > begin[row]
+        lone = end[row] - begin[row] == 1
+        for at in range(begin[row], end[row] + 1):
+            if at == end[row] or text[at] == _COMMA:
+                star = at == start + 1 and (text[start] == _STAR or (lone and text[start] == _DOT))
+                sound = sound and (star or _spelled(text, start, at))
+                start = at + 1
+        plain[row] = sound
+    return plain

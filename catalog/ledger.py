@@ -1,0 +1,261 @@
+"""The append-only record of snapshots, stages, gate reports, versions and decisions. SQLAlchemy Core; no update, no delete."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TypeVar
+
+import sqlalchemy as sa
+
+from catalog.errors import BusyError, CatalogError, GateError, UnknownVersionError, VersionConflictError
+from catalog.records import Decision, GateReport, Record, Snapshot, Stage, Version
+
+R = TypeVar("R", bound=Record)
+
+_METADATA = sa.MetaData()
+
+
+def _journal(name: str, *columns: sa.Column[object]) -> sa.Table:
+    """One kind of record: what is looked up by has a column, the whole record is JSON beside it."""
+    return sa.Table(
+        name,
+        _METADATA,
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("dataset", sa.String, nullable=False, index=True),
+        *columns,
+        sa.Column("body", sa.Text, nullable=False),
+    )
+
+
+SNAPSHOTS = _journal(
+    "snapshots", sa.Column("uri", sa.String, nullable=False), sa.Column("sha256", sa.String, nullable=False)
+)
+STAGES = _journal("stages", sa.Column("run_id", sa.String, nullable=False))
+REPORTS = _journal(
+    "gate_reports", sa.Column("run_id", sa.String, nullable=False), sa.Column("passed", sa.Boolean, nullable=False)
+)
+VERSIONS = _journal(
+    "versions",
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("fingerprint", sa.String, nullable=False),
+    sa.UniqueConstraint("dataset", "number"),
+)
+HANDOVERS = _journal("handovers", sa.Column("run_id", sa.String, nullable=False))
+DECISIONS = _journal(
+    "decisions",
+    sa.Column("made_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("door", sa.String, nullable=False),
+    sa.Column("profile", sa.String, nullable=False),
+    sa.Column("allowed", sa.Boolean, nullable=False),
+)
+
+
+class Ledger:
+    """The ledger in one database: ``sqlite:///...`` for one machine, ``postgresql://...`` for many."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        try:
+            self._engine = sa.create_engine(url)
+            if self._engine.dialect.name == "sqlite":
+                self._prepare_sqlite()
+            _METADATA.create_all(self._engine)
+        except (sa.exc.SQLAlchemyError, OSError, ImportError) as error:
+            raise CatalogError(
+                f"the ledger at {sa.engine.make_url(url).render_as_string()} cannot be opened: {error}",
+                "check WINNOW_HOME and WINNOW_CATALOG, and that the database server runs",
+            ) from error
+
+    def _prepare_sqlite(self) -> None:
+        database = self._engine.url.database
+        if database and database != ":memory:":
+            Path(database).parent.mkdir(parents=True, exist_ok=True)
+
+        @sa.event.listens_for(self._engine, "connect")
+        def _pragmas(connection: sa.engine.interfaces.DBAPIConnection, _: object) -> None:
+            cursor = connection.cursor()
+            cursor.execute("PRAGMA journal_mode=WAL")
+            cursor.execute("PRAGMA busy_timeout=30000")
+            cursor.close()
+
+    def record_snapshot(self, snapshot: Snapshot) -> None:
+        """Note the bytes that were fetched."""
+        self._append(SNAPSHOTS, snapshot, dataset=snapshot.dataset, uri=snapshot.uri, sha256=snapshot.sha256)
+
+    def snapshot(self, dataset: str, uri: str | None = None) -> Snapshot | None:
+        """The latest snapshot of a dataset (from one address, if given)."""
+        where = [SNAPSHOTS.c.dataset == dataset] + ([SNAPSHOTS.c.uri == uri] if uri else [])
+        return self._latest(SNAPSHOTS, Snapshot, *where)
+
+    def snapshot_by_sha256(self, dataset: str, sha256: str) -> Snapshot | None:
+        """The latest snapshot of a dataset with these bytes."""
+        return self._latest(SNAPSHOTS, Snapshot, SNAPSHOTS.c.dataset == dataset, SNAPSHOTS.c.sha256 == sha256)
+
+    def record_stage(self, stage: Stage) -> None:
+        """Note what a run staged."""
+        self._append(STAGES, stage, dataset=stage.dataset, run_id=stage.run_id)
+
+    def stage(self, dataset: str, run_id: str | None = None) -> Stage | None:
+        """What a run staged (the latest run, if none is given)."""
+        where = [STAGES.c.dataset == dataset] + ([STAGES.c.run_id == run_id] if run_id else [])
+        return self._latest(STAGES, Stage, *where)
+
+    def stages(self, dataset: str) -> list[Stage]:
+        """All stages of a dataset, oldest first."""
+        return self._all(STAGES, Stage, STAGES.c.dataset == dataset)
+
+    def record_report(self, report: GateReport) -> None:
+        """Note what the gates said."""
+        self._append(REPORTS, report, dataset=report.dataset, run_id=report.run_id, passed=report.passed)
+
+    def report(self, dataset: str, run_id: str | None = None) -> GateReport | None:
+        """The gate report of a run (the latest run, if none is given)."""
+        where = [REPORTS.c.dataset == dataset] + ([REPORTS.c.run_id == run_id] if run_id else [])
+        return self._latest(REPORTS, GateReport, *where)
+
+    def passed_report(self, stage: Stage) -> GateReport:
+        """The report that lets a stage be committed.
+
+        Raises:
+            GateError: there is none for this run, it is about other inputs, or it did not pass.
+        """
+        report = self.report(stage.dataset, stage.run_id)
+        if report is None or report.fingerprint != stage.fingerprint:
+            raise GateError(
+                f"{stage.dataset}: run {stage.run_id} has no gate report for what it staged",
+                "run the staged asset again; a version is committed only with a passing report",
+            )
+        if not report.passed:
+            names = ", ".join(f"{check.gate}.{check.name}" for check in report.refusals()) or "no check ran"
+            raise GateError(
+                f"{stage.dataset}: the gates refused run {stage.run_id}: {names}",
+                f"see `winnow quarantine {stage.dataset}`; mend the source or the contract and run again",
+                report,
+            )
+        return report
+
+    def record_version(self, version: Version) -> None:
+        """Publish: from here on readers see this version.
+
+        Raises:
+            VersionConflictError: another run took this number.
+        """
+        keys = {"dataset": version.dataset, "number": version.number, "fingerprint": version.fingerprint}
+        try:
+            self._append(VERSIONS, version, **keys)
+        except sa.exc.IntegrityError:
+            raise VersionConflictError(
+                f"{version} was committed by another run in the meantime", f"run `winnow run {version.dataset}` again"
+            ) from None
+
+    def version(self, dataset: str, number: int | None = None) -> Version:
+        """One version of a dataset, the current one if no number is given.
+
+        Raises:
+            UnknownVersionError: there is none.
+        """
+        where = [VERSIONS.c.dataset == dataset] + ([] if number is None else [VERSIONS.c.number == number])
+        found = self._latest(VERSIONS, Version, *where, order=VERSIONS.c.number)
+        if found is None:
+            wanted = dataset if number is None else f"{dataset}@{number}"
+            raise UnknownVersionError(f"there is no version {wanted}", f"see `winnow versions {dataset}`")
+        return found
+
+    def current(self, dataset: str) -> Version | None:
+        """The current version, or None."""
+        return self._latest(VERSIONS, Version, VERSIONS.c.dataset == dataset, order=VERSIONS.c.number)
+
+    def versions(self, dataset: str | None = None) -> list[Version]:
+        """All versions (of one dataset), oldest first."""
+        where = [] if dataset is None else [VERSIONS.c.dataset == dataset]
+        return self._all(VERSIONS, Version, *where, order=VERSIONS.c.number)
+
+    def reports(self, dataset: str | None = None) -> list[GateReport]:
+        """All gate reports (of one dataset), oldest first."""
+        return self._all(REPORTS, GateReport, *([] if dataset is None else [REPORTS.c.dataset == dataset]))
+
+    def hand_over(self, asset: str, run_id: str, record: Record) -> None:
+        """Note what one asset's run gives to the assets after it."""
+        self._append(HANDOVERS, record, dataset=asset, run_id=run_id)
+
+    def handed_over(self, asset: str, run_id: str, kind: type[R]) -> R | None:
+        """What an asset gave in this run, or, if it did not run in it, what it gave last."""
+        mine = self._latest(HANDOVERS, kind, HANDOVERS.c.dataset == asset, HANDOVERS.c.run_id == run_id)
+        return mine or self._latest(HANDOVERS, kind, HANDOVERS.c.dataset == asset)
+
+    def record_decision(self, dataset: str, door: str, decision: Decision, now: datetime) -> None:
+        """Note what the policy said at a door (``query``, ``commit``, ...)."""
+        keys = {"made_at": now, "door": door, "profile": decision.profile, "allowed": decision.allowed}
+        self._append(DECISIONS, decision, dataset=dataset, **keys)
+
+    def decisions(self, dataset: str) -> list[Decision]:
+        """All recorded decisions about a dataset, oldest first."""
+        return self._all(DECISIONS, Decision, DECISIONS.c.dataset == dataset)
+
+    @contextlib.contextmanager
+    def hold(self, dataset: str) -> Iterator[None]:
+        """Let one run at a time work on a dataset; the lock ends with its process, however that ends.
+
+        Raises:
+            BusyError: another run holds it.
+        """
+        lock = self._hold_postgresql if self._engine.dialect.name == "postgresql" else self._hold_file
+        with lock(dataset):
+            yield
+
+    @contextlib.contextmanager
+    def _hold_file(self, dataset: str) -> Iterator[None]:
+        database = Path(self._engine.url.database or "ledger")
+        folder = database.parent / "locks"
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / f"{dataset.replace('/', '.')}.lock").open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                raise _busy(dataset, f"process {file.read().strip() or 'unknown'}") from None
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+            yield
+
+    @contextlib.contextmanager
+    def _hold_postgresql(self, dataset: str) -> Iterator[None]:
+        key = int.from_bytes(hashlib.sha256(dataset.encode()).digest()[:8], "big", signed=True)
+        with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            if not connection.scalar(sa.select(sa.func.pg_try_advisory_lock(key))):
+                raise _busy(dataset, "another process")
+            try:
+                yield
+            finally:
+                connection.execute(sa.select(sa.func.pg_advisory_unlock(key)))
+
+    def _append(self, table: sa.Table, record: Record, **keys: object) -> None:
+        with self._engine.begin() as connection:
+            connection.execute(table.insert().values(body=record.model_dump_json(), **keys))
+
+    def _latest(
+        self, table: sa.Table, kind: type[R], *where: sa.ColumnElement[bool], order: sa.Column[int] | None = None
+    ) -> R | None:
+        by = table.c.id if order is None else order
+        with self._engine.connect() as connection:
+            body = connection.scalar(sa.select(table.c.body).where(*where).order_by(by.desc()).limit(1))
+        return None if body is None else kind.model_validate_json(body)
+
+    def _all(
+        self, table: sa.Table, kind: type[R], *where: sa.ColumnElement[bool], order: sa.Column[int] | None = None
+    ) -> list[R]:
+        by = table.c.id if order is None else order
+        with self._engine.connect() as connection:
+            bodies: Sequence[str] = connection.scalars(sa.select(table.c.body).where(*where).order_by(by)).all()
+        return [kind.model_validate_json(body) for body in bodies]
+
+
+def _busy(dataset: str, who: str) -> BusyError:
+    return BusyError(f"{dataset} is being run by {who}", "wait until that run has ended, then run again")

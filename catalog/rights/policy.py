@@ -1,0 +1,149 @@
+"""Policy: the only place that decides whether rows may leave. What it does not know, it withholds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from types import MappingProxyType
+from typing import Protocol
+
+from pydantic import model_validator
+
+from catalog.records import Decision, Profile, Record
+from catalog.rights.embargo import Day, Embargo
+from catalog.rights.licences import Alternative, Obligation, UnknownLicenceError, obligations
+
+_OPEN = frozenset(
+    {
+        Obligation.ATTRIBUTION,
+        Obligation.SHARE_ALIKE,
+        Obligation.INDICATE_CHANGES,
+        Obligation.NO_ENDORSEMENT,
+        Obligation.DATABASE_RIGHT,
+    }
+)
+_NONCOMMERCIAL = _OPEN | {Obligation.NON_COMMERCIAL}
+PERMITTED: Mapping[Profile, frozenset[Obligation]] = MappingProxyType(
+    {"open": _OPEN, "noncommercial": _NONCOMMERCIAL, "internal": frozenset(Obligation)}
+)
+
+
+class Terms(Record):
+    """The terms in force for some rows; what ``effective`` makes of their dataset's and their own.
+
+    ``undated_column`` names the column that should say when their embargo ends, and does not.
+    """
+
+    licence: str | None
+    embargo_until: Day | None
+    embargo_event: str | None = None
+    review_by: Day | None = None
+    undated_column: str | None = None
+
+    @model_validator(mode="after")
+    def _event_has_a_review(self) -> Terms:
+        if (self.embargo_event is None) != (self.review_by is None):
+            raise ValueError("`embargo_event` and `review_by` go together")
+        return self
+
+
+class DatasetTerms(Protocol):
+    """What ``effective`` needs of a dataset's contract."""
+
+    @property
+    def licence(self) -> str:
+        """SPDX expression."""
+
+    @property
+    def embargo(self) -> Embargo | None:
+        """None: the dataset as a whole is under no embargo."""
+
+
+@dataclass(frozen=True)
+class _Verdict:
+    allowed: bool
+    reason: str
+    obligations: tuple[str, ...] = ()
+
+
+def effective(dataset: DatasetTerms, row_licence: str | None, row_embargo: date | None) -> Terms:
+    """The terms in force for rows that say this of themselves.
+
+    A row's own licence counts before its dataset's; only null means that the row says nothing. Of two embargo
+    days the later one counts, and a dataset's event holds all its rows: no row lifts its dataset's embargo.
+
+    Args:
+        dataset: the terms in the dataset's contract.
+        row_licence: the rows' ``_licence``.
+        row_embargo: the rows' ``_embargo_until``, with the contract's months already added.
+    """
+    embargo = dataset.embargo
+    days = [day for day in (embargo.until if embargo else None, row_embargo) if day is not None]
+    return Terms(
+        licence=dataset.licence if row_licence is None else row_licence,
+        embargo_until=max(days, default=None),
+        embargo_event=embargo.event if embargo else None,
+        review_by=embargo.review_by if embargo else None,
+        undated_column=embargo.column if embargo and row_embargo is None else None,
+    )
+
+
+def decide(terms: Terms, profile: Profile, today: date) -> Decision:
+    """Whether rows under these terms may leave under a profile on a day (in UTC, see ``embargo.utc_day``).
+
+    Raises:
+        ValueError: there is no such profile.
+        TypeError: ``today`` is not a plain day.
+    """
+    if profile not in PERMITTED:
+        raise ValueError(f"there is no profile {profile!r}; the profiles are {', '.join(PERMITTED)}")
+    if isinstance(today, datetime) or not isinstance(today, date):
+        raise TypeError(f"today must be a day in UTC, not {today!r}; see catalog.rights.embargo.utc_day")
+    licence = _judge(terms.licence, profile)
+    holds = _lasting_holds(terms, today)
+    lifts_on = terms.embargo_until if terms.embargo_until and today < terms.embargo_until else None
+    embargo = [*holds, f"under embargo until {lifts_on}"] if lifts_on else holds
+    use = ["internal use"] if profile == "internal" else []
+    return Decision(
+        allowed=profile == "internal" or (licence.allowed and not embargo),
+        profile=profile,
+        reason="; ".join([*use, licence.reason, *embargo]),
+        obligations=licence.obligations,
+        changes_on=lifts_on if profile != "internal" and licence.allowed and not holds else None,
+    )
+
+
+def _judge(expression: str | None, profile: Profile) -> _Verdict:
+    try:
+        alternatives = obligations(expression or "")
+    except UnknownLicenceError as error:
+        return _Verdict(allowed=False, reason=f"licence unknown: {error}")
+    # `obligations` has sorted them, and `min` keeps the first of equals: the choice is the same every time.
+    best = min(alternatives, key=lambda each: len(each.obligations - PERMITTED[profile]))
+    asked = tuple(sorted(best.obligations))
+    if best.obligations <= PERMITTED[profile]:
+        return _Verdict(
+            allowed=True, reason=f"{best} asks {', '.join(asked) or 'nothing'}", obligations=asked
+        )
+    return _Verdict(allowed=False, reason=_refusal(best, profile, len(alternatives)), obligations=asked)
+
+
+def _refusal(nearest: Alternative, profile: Profile, alternatives: int) -> str:
+    never = sorted(nearest.obligations - _NONCOMMERCIAL)
+    reasons = [f"{', '.join(never)}, which no release permits"] if never else []
+    not_here = sorted(nearest.obligations - PERMITTED[profile] - set(never))
+    reasons += [f"{', '.join(not_here)}, which {profile} does not permit"] if not_here else []
+    choice = f"none of {alternatives} alternatives is permitted; the nearest, " if alternatives > 1 else ""
+    return f"{choice}{nearest} carries {' and '.join(reasons)}"
+
+
+def _lasting_holds(terms: Terms, today: date) -> list[str]:
+    """The holds that the calendar does not lift."""
+    holds = []
+    if terms.embargo_event is not None:
+        state = "due by" if terms.review_by and today <= terms.review_by else "overdue since"
+        holds.append(f"under embargo until {terms.embargo_event}; review {state} {terms.review_by}")
+    if terms.undated_column is not None:
+        holds.append(f"under embargo: column {terms.undated_column!r} does not say until when")
+    return holds

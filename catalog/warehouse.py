@@ -1,0 +1,384 @@
+"""The warehouse: Parquet data files in Iceberg tables, one table per dataset and canonical table.
+
+stage writes files that nothing refers to; commit makes them the new state of their tables in one Iceberg
+transaction each; which snapshots form a version is the ledger's to say.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import fsspec
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from catalog.errors import CatalogError, StorageError
+from catalog.records import RowTerms, Stage, StagedTable, Version, VersionTable
+from catalog.sql_types import literal
+from catalog.table import Table
+
+ROW_GROUP_ROWS = 122_880
+ROW_GROUP_BYTES = 32 << 20
+FILE_BYTES = 512 << 20
+SORT_MEMORY = "256MB"
+
+
+def table_name(dataset: str, table: str) -> tuple[str, str]:
+    """Namespace and name of a dataset's Iceberg table: ``("genomics", "clinvar__clinical_significance")``."""
+    domain, _, short = dataset.partition("/")
+    table_domain, _, table_short = table.partition(".")
+    return domain, f"{short}__{table_short}" if table_domain == domain else f"{short}__{table_domain}_{table_short}"
+
+
+class Warehouse:
+    """A root folder or bucket prefix for data, and the SQL database of the Iceberg catalog."""
+
+    def __init__(self, root: str, catalog_url: str, scratch: Path) -> None:
+        self.root = root.rstrip("/")
+        self._catalog_url = catalog_url
+        self._scratch = scratch
+        self._filesystem, _ = fsspec.core.url_to_fs(self.root)
+        self._iceberg: Any = None
+
+    # -- writing ------------------------------------------------------------------------------------
+
+    def stage(
+        self, batches: Iterable[pa.RecordBatch], dataset: str, table: Table, run_id: str, part: str = "all"
+    ) -> StagedTable:
+        """Write canonical rows as sorted Parquet files that no table refers to yet. Streams; sorts out of core.
+
+        Raises:
+            StorageError: the disk or the object store did not take the bytes; what was written is removed.
+        """
+        namespace, name = table_name(dataset, table.name)
+        target = f"{self.root}/{namespace}/{name}/data/{run_id}"
+        with self._storage_guard(target), self.scratch() as scratch:
+            local = scratch / "rows.parquet"
+            rows, is_sorted = _write_in_order_of_arrival(batches, table, local)
+            row_terms = _row_terms(local) if rows else ()
+            if rows == 0:
+                files: tuple[str, ...] = ()
+            elif is_sorted and local.stat().st_size <= FILE_BYTES:
+                files = (self._put(local, f"{target}/{part}-00000.parquet"),)
+            else:
+                files = tuple(self._sorted_files(local, table, scratch, f"{target}/{part}"))
+            return StagedTable(
+                table=table.name,
+                files=files,
+                rows=rows,
+                bytes=sum(self._filesystem.size(file) for file in files),
+                row_terms=row_terms,
+            )
+
+    def put_quarantine(self, rows: pa.Table, dataset: str, run_id: str, index: int) -> str:
+        """Keep refused records as one Parquet file, apart from the tables."""
+        target = f"{self.root}/quarantine/{dataset}/{run_id}"
+        with self._storage_guard(target), self.scratch() as scratch:
+            local = scratch / "quarantine.parquet"
+            pq.write_table(rows, local, compression="zstd")
+            return self._put(local, f"{target}/{index:05d}.parquet")
+
+    @contextlib.contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A folder on the local disk that is gone afterwards."""
+        self._scratch.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(dir=self._scratch))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def _storage_guard(self, target: str) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, duckdb.Error) as error:
+            self.discard([target])
+            if isinstance(error, duckdb.Error) and not _is_full(error):
+                raise
+            what = "the disk is full" if _is_full(error) else str(error)
+            raise StorageError(
+                f"staging below {target} failed: {what}",
+                f"free space there and below {self._scratch}, or move WINNOW_HOME or WINNOW_WAREHOUSE; then run again",
+            ) from error
+        except BaseException:
+            self.discard([target])
+            raise
+
+    def _sorted_files(self, source: Path, table: Table, scratch: Path, target: str) -> Iterator[str]:
+        order = ", ".join(f'"{name}" NULLS LAST' for name in table.sort)
+        with contextlib.closing(duckdb.connect()) as connection:
+            connection.execute(f"SET memory_limit='{SORT_MEMORY}'")
+            connection.execute(f"SET temp_directory='{scratch / 'spill'}'")
+            query = f"SELECT * FROM read_parquet('{source}') ORDER BY {order}"
+            reader = connection.sql(query).to_arrow_reader(16_384)
+            batches: Iterator[pa.RecordBatch] = iter(reader)
+            first = next(batches, None)
+            index = 0
+            while first is not None:
+                local = scratch / f"sorted-{index:05d}.parquet"
+                with _ParquetFile(local, table) as file:
+                    while first is not None and file.bytes < FILE_BYTES:
+                        file.write(first)
+                        first = next(batches, None)
+                yield self._put(local, f"{target}-{index:05d}.parquet")
+                index += 1
+
+    def _put(self, local: Path, target: str) -> str:
+        if isinstance(self._filesystem, fsspec.implementations.local.LocalFileSystem):
+            path = Path(self._filesystem._strip_protocol(target))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(local, path)
+            return str(path)
+        self._filesystem.put_file(str(local), target)
+        local.unlink()
+        return target
+
+    def discard(self, targets: Sequence[str]) -> None:
+        """Remove staged files or folders that were not committed."""
+        for target in targets:
+            with contextlib.suppress(FileNotFoundError):
+                self._filesystem.rm(target, recursive=True)
+
+    # -- committing ---------------------------------------------------------------------------------
+
+    @property
+    def iceberg(self) -> Any:
+        """The pyiceberg catalog (opened on first use: importing it takes a second)."""
+        if self._iceberg is None:
+            from pyiceberg.catalog.sql import SqlCatalog
+
+            self._iceberg = SqlCatalog("winnow", uri=self._catalog_url, warehouse=self.root, **_s3_properties())
+        return self._iceberg
+
+    def commit(self, stage: Stage, tables: Sequence[Table]) -> tuple[VersionTable, ...]:
+        """Make staged files the state of their Iceberg tables. Nothing shows until the ledger records the version."""
+        contracts = {table.name: table for table in tables}
+        return tuple(self._commit_table(stage, staged, contracts[staged.table]) for staged in stage.tables)
+
+    def _commit_table(self, stage: Stage, staged: StagedTable, contract: Table) -> VersionTable:
+        from pyiceberg.expressions import AlwaysTrue
+
+        missing = [file for file in staged.files if not self._filesystem.exists(file)]
+        if missing:
+            raise CatalogError(
+                f"{stage.dataset}: staged file {missing[0]} is gone",
+                f"run `winnow run {stage.dataset}` again to stage anew",
+            )
+        table = self._open_or_create(stage.dataset, contract)
+        with table.transaction() as transaction:
+            if table.current_snapshot() is not None:
+                transaction.delete(AlwaysTrue())
+            transaction.add_files(
+                list(staged.files),
+                snapshot_properties={"winnow.run": stage.run_id, "winnow.fingerprint": stage.fingerprint},
+                check_duplicate_files=False,  # the delete above already dropped every older file
+            )
+        return VersionTable(
+            table=staged.table,
+            iceberg_table=".".join(table.name()),
+            iceberg_snapshot=table.refresh().current_snapshot().snapshot_id,
+            rows=staged.rows,
+            bytes=staged.bytes,
+            row_terms=staged.row_terms,
+        )
+
+    def _open_or_create(self, dataset: str, contract: Table) -> Any:
+        from pyiceberg.exceptions import NoSuchTableError
+        from pyiceberg.partitioning import PartitionSpec
+
+        identifier = table_name(dataset, contract.name)
+        try:
+            table = self.iceberg.load_table(identifier)
+        except NoSuchTableError:
+            self.iceberg.create_namespace_if_not_exists(identifier[0])
+            namespace, name = identifier
+            table = self.iceberg.create_table(
+                identifier,
+                schema=contract.arrow_schema,
+                location=f"{self.root}/{namespace}/{name}",
+                partition_spec=PartitionSpec(),
+                properties={"write.parquet.compression-codec": "zstd"},
+            )
+            with table.update_spec() as spec:
+                spec.add_identity("_part")
+            return table.refresh()
+        _evolve(table, contract.arrow_schema)
+        return table.refresh()
+
+    # -- reading ------------------------------------------------------------------------------------
+
+    def files(self, version: Version, table: str) -> list[str]:
+        """The Parquet data files of one table of one version."""
+        part = next((part for part in version.tables if part.table == table), None)
+        if part is None:
+            return []
+        scan = self.iceberg.load_table(part.iceberg_table).scan(snapshot_id=part.iceberg_snapshot)
+        return sorted(task.file.file_path for task in scan.plan_files())
+
+    def connect(self, files: Sequence[str] = ()) -> duckdb.DuckDBPyConnection:
+        """A DuckDB connection that can read the warehouse's files and nothing else, with its settings locked."""
+        connection = duckdb.connect()
+        connection.execute("SET TimeZone='UTC'")
+        if not isinstance(self._filesystem, fsspec.implementations.local.LocalFileSystem):
+            connection.register_filesystem(self._filesystem)
+        paths = ", ".join(literal(file) for file in files)
+        connection.execute(f"SET allowed_paths=[{paths}]")
+        connection.execute("SET enable_external_access=false")
+        connection.execute("SET lock_configuration=true")
+        return connection
+
+    # -- cleaning -----------------------------------------------------------------------------------
+
+    def vacuum(self, versions: Sequence[Version], quarantines: Sequence[str]) -> tuple[list[str], int]:
+        """Expire snapshots and remove files that no version (and no kept quarantine) refers to.
+
+        The caller holds every dataset, so that nothing is being staged meanwhile.
+
+        Returns:
+            The files removed, and their bytes.
+        """
+        keep = set(map(self._strip, quarantines))
+        referred: dict[str, list[int]] = {}
+        for version in sorted(versions, key=lambda version: version.number):
+            for part in version.tables:
+                referred.setdefault(part.iceberg_table, []).append(part.iceberg_snapshot)
+        for namespace in self.iceberg.list_namespaces():
+            for identifier in self.iceberg.list_tables(namespace):
+                keep |= set(map(self._strip, self._expire(identifier, referred.get(".".join(identifier), []))))
+        held = self._filesystem.find(self.root, detail=True)
+        removed = [path for path in held if self._strip(path) not in keep]
+        for path in removed:
+            self._filesystem.rm_file(path)
+        return removed, sum(held[path]["size"] for path in removed)
+
+    def _strip(self, path: str) -> str:
+        return str(self._filesystem._strip_protocol(path))
+
+    def _expire(self, identifier: tuple[str, ...], referred: Sequence[int]) -> set[str]:
+        if not referred:
+            self.iceberg.drop_table(identifier)
+            return set()
+        table = self.iceberg.load_table(identifier)
+        if table.current_snapshot().snapshot_id != referred[-1]:
+            table.manage_snapshots().set_current_snapshot(referred[-1]).commit()
+        unreferred = [
+            snapshot.snapshot_id for snapshot in table.refresh().snapshots() if snapshot.snapshot_id not in referred
+        ]
+        if unreferred:
+            table.maintenance.expire_snapshots().by_ids(unreferred).commit()
+        table = table.refresh()
+        keep = {table.metadata_location, *(entry.metadata_file for entry in table.metadata.metadata_log)}
+        for snapshot in table.snapshots():
+            keep.add(snapshot.manifest_list)
+            for manifest in snapshot.manifests(table.io):
+                keep.add(manifest.manifest_path)
+                keep.update(entry.data_file.file_path for entry in manifest.fetch_manifest_entry(table.io))
+        return keep
+
+
+class _ParquetFile:
+    """One Parquet file in the table's schema, with row groups of bounded rows and bytes."""
+
+    def __init__(self, path: Path, table: Table) -> None:
+        self._schema = table.arrow_schema
+        self._writer = pq.ParquetWriter(path, self._schema, compression="zstd", write_page_index=True)
+        self._waiting: list[pa.RecordBatch] = []
+        self._waiting_rows = self._waiting_bytes = 0
+        self.bytes = 0
+
+    def __enter__(self) -> _ParquetFile:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            self._flush()
+        self._writer.close()
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Add a batch; a row group is written when enough has come together."""
+        self._waiting.append(batch)
+        self._waiting_rows += batch.num_rows
+        self._waiting_bytes += batch.nbytes
+        if self._waiting_rows >= ROW_GROUP_ROWS or self._waiting_bytes >= ROW_GROUP_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._waiting:
+            self._writer.write_table(
+                pa.Table.from_batches(self._waiting).cast(self._schema), row_group_size=ROW_GROUP_ROWS
+            )
+            self.bytes += self._waiting_bytes // 4  # about what zstd leaves; only bounds the file's size
+            self._waiting, self._waiting_rows, self._waiting_bytes = [], 0, 0
+
+
+def _write_in_order_of_arrival(batches: Iterable[pa.RecordBatch], table: Table, path: Path) -> tuple[int, bool]:
+    rows, is_sorted, last = 0, True, None
+    with _ParquetFile(path, table) as file:
+        for batch in batches:
+            if batch.num_rows == 0:
+                continue
+            file.write(batch)
+            rows += batch.num_rows
+            if is_sorted:
+                keys = pl.from_arrow(pa.Table.from_batches([batch.select(list(table.sort))]))
+                assert isinstance(keys, pl.DataFrame)
+                is_sorted = _ascending(keys if last is None else pl.concat([last, keys]))
+                last = keys.tail(1)
+    return rows, is_sorted
+
+
+def _ascending(keys: pl.DataFrame) -> bool:
+    """Whether rows ascend by all columns in turn; nulls count as out of order, so that the sort decides."""
+    in_order = pl.lit(True)
+    for name in reversed(keys.columns):
+        before, here = pl.col(name).shift(1), pl.col(name)
+        in_order = (before < here) | ((before == here) & in_order)
+    return bool(keys.select(in_order.slice(1).fill_null(False).all()).item())
+
+
+def _row_terms(path: Path) -> tuple[RowTerms, ...]:
+    query = "SELECT _licence, _embargo_until, count(*) FROM read_parquet(?) GROUP BY ALL ORDER BY ALL"
+    with contextlib.closing(duckdb.connect()) as connection:
+        found = connection.execute(query, [str(path)]).fetchall()
+    return tuple(RowTerms(licence=licence, embargo_until=until, rows=rows) for licence, until, rows in found)
+
+
+def _evolve(table: Any, schema: pa.Schema) -> None:
+    """Let an existing Iceberg table follow its contract: new columns are added, those given up are dropped."""
+    surplus = [field.name for field in table.schema().fields if field.name not in schema.names]
+    try:
+        with table.update_schema(allow_incompatible_changes=True) as update:
+            update.union_by_name(schema)
+            for name in surplus:
+                update.delete_column(name)
+    except (ValueError, TypeError) as error:
+        raise CatalogError(
+            f"table {'.'.join(table.name())} cannot follow its contract: {error}",
+            "a column may be added, dropped or widened; for another type give it another name",
+        ) from error
+
+
+def _s3_properties() -> dict[str, str]:
+    """What pyiceberg wants to be told of the usual AWS environment."""
+    names = {
+        "s3.endpoint": "AWS_ENDPOINT_URL",
+        "s3.access-key-id": "AWS_ACCESS_KEY_ID",
+        "s3.secret-access-key": "AWS_SECRET_ACCESS_KEY",
+        "s3.session-token": "AWS_SESSION_TOKEN",
+        "s3.region": "AWS_DEFAULT_REGION",
+    }
+    return {name: os.environ[variable] for name, variable in names.items() if variable in os.environ}
+
+
+def _is_full(error: Exception) -> bool:
+    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or "No space left" in str(error)

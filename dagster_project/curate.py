@@ -1,0 +1,339 @@
+"""The way of the data as plain functions: fetch, stage, commit. Dagster's assets and ``winnow check`` call these."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pydantic import ValidationError
+
+from assets.harmonise import harmonise, wanted_columns
+from assets.readers import reader
+from assets.snapshot import Address
+from assets.snapshot import fetch as fetch_snapshot
+from catalog.dataset import Dataset
+from catalog.errors import ContractError, GateError, SourceError, VersionConflictError
+from catalog.ledger import Ledger
+from catalog.records import Check, GateReport, Snapshot, Stage, StagedTable, TableReport, Version, utc_now
+from catalog.rights.embargo import utc_day
+from catalog.rights.policy import PERMITTED, decide, effective
+from catalog.table import Table, load_table
+from catalog.warehouse import Warehouse
+from dagster_project.settings import Settings
+from validations.expectations import empty_table, expectations, judge, profile, row_checks
+from validations.gate import Gate
+from validations.terms import terms_check
+
+PROGRESS = logging.getLogger("winnow.progress")
+"""Each message carries ``dataset``, ``step``, ``done`` and ``total``; the command line draws bars from them."""
+
+_CODE = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True)
+class House:
+    """What a run needs: where things are, the ledger, the warehouse, and a clock."""
+
+    settings: Settings
+    clock: Callable[[], datetime] = utc_now
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """Opened on first use."""
+        return Ledger(self.settings.catalog)
+
+    @cached_property
+    def warehouse(self) -> Warehouse:
+        """Opened on first use."""
+        return Warehouse(self.settings.warehouse, self.settings.catalog, self.settings.home / "tmp")
+
+
+def address(dataset: Dataset, sample: bool = False, override: str | None = None) -> Address:
+    """Where a run takes a dataset's bytes from.
+
+    Raises:
+        SourceError: its owner publishes none, and neither the sample nor another address was asked for.
+    """
+    if override is not None:
+        return Address(override, "override", None, dataset.source.storage_options)
+    if sample:
+        return Address(str(dataset.sample_path), "sample")
+    if dataset.source.uri is None:
+        raise SourceError(
+            f"{dataset.name} has no public location: {dataset.source.unpublished}",
+            f"`winnow run {dataset.name} --sample`, or give the bytes with `--source URI`",
+        )
+    return Address(dataset.source.uri, "source", dataset.source.sha256, dataset.source.storage_options)
+
+
+def fetch(house: House, dataset: Dataset, where: Address) -> Snapshot:
+    """Fetch the source's bytes, or find them unchanged; the ledger notes a new snapshot."""
+    previous = house.ledger.snapshot(dataset.name, where.uri)
+
+    def progress(done: int, total: int | None) -> None:
+        _progress(dataset.name, "fetch", done, total)
+
+    snapshot = fetch_snapshot(dataset.name, where, house.settings.raw, previous, house.clock(), progress)
+    if snapshot != previous:
+        house.ledger.record_snapshot(snapshot)
+    return snapshot
+
+
+def fingerprint(dataset: Dataset, snapshot: Snapshot) -> str:
+    """sha256 of all that a version is a function of: bytes, contracts, and the code that reads, maps and judges rows."""
+    tables = [load_table(name) for name in sorted(dataset.feeds)]
+    parts = [snapshot.sha256, dataset.identity(), *(json.dumps(table.identity(), sort_keys=True) for table in tables)]
+    parts += [hashlib.sha256(path.read_bytes()).hexdigest() for path in _code_behind(dataset, tables)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _code_behind(dataset: Dataset, tables: list[Table]) -> list[Path]:
+    paths = [
+        *_CODE.glob("assets/*.py"),
+        _CODE / f"assets/readers/{dataset.source.format}.py",
+        _CODE / "catalog/units.py",
+    ]
+    paths += [_CODE / "validations/gate.py", _CODE / "validations/structure.py"]
+    paths += [_CODE / f"validations/science/{table.domain}.py" for table in tables]
+    paths += [_CODE / f"assets/transforms/{table.transform}.py" for table in tables if table.transform]
+    return sorted(set(paths))
+
+
+def stage(house: House, dataset: Dataset, snapshot: Snapshot, run_id: str) -> tuple[Stage, GateReport]:
+    """Read, harmonise, gate and stage every table; nothing is visible yet. A refusal is in the report, not raised.
+
+    Raises:
+        BusyError: another run is at work on this dataset.
+        WinnowError: the source cannot be read, or does not fit the contract.
+    """
+    with house.ledger.hold(dataset.name):
+        current = house.ledger.current(dataset.name)
+        print_ = fingerprint(dataset, snapshot)
+        if current is not None and current.fingerprint == print_:
+            report = house.ledger.report(dataset.name, current.run_id)
+            if report is not None:
+                return _unchanged(current), report
+        _refuse_sample_over_source(current, snapshot)
+        staging = _Staging(house, dataset, snapshot, run_id, print_, current)
+        done, report = staging.run()
+        house.ledger.record_report(report)
+        house.ledger.record_stage(done)
+        if not report.passed:
+            house.warehouse.discard([file for table in done.tables for file in table.files])
+        return done, report
+
+
+def commit(house: House, dataset: Dataset, staged: Stage) -> Version:
+    """Publish a stage as the next version, if its gate report in the ledger passes.
+
+    Raises:
+        GateError: there is no passing report for it.
+        VersionConflictError: another version was committed since it was staged.
+    """
+    with house.ledger.hold(dataset.name):
+        current = house.ledger.current(dataset.name)
+        if current is not None and current.fingerprint == staged.fingerprint:
+            return current
+        house.ledger.passed_report(staged)
+        if (current.number if current else 0) != staged.base_version:
+            raise VersionConflictError(
+                f"{current} was committed after this run had staged", f"run `winnow run {dataset.name}` again"
+            )
+        _progress(dataset.name, "commit", 0, None)
+        tables = house.warehouse.commit(staged, [load_table(table.table) for table in staged.tables])
+        version = Version(
+            dataset=dataset.name,
+            number=staged.base_version + 1,
+            fingerprint=staged.fingerprint,
+            origin=staged.origin,
+            snapshot_sha256=staged.snapshot_sha256,
+            run_id=staged.run_id,
+            tables=tables,
+            committed_at=house.clock(),
+        )
+        house.ledger.record_version(version)
+        for name in PERMITTED:
+            decision = decide(effective(dataset.terms, None, None), name, utc_day(house.clock()))
+            house.ledger.record_decision(dataset.name, "commit", decision, house.clock())
+        return version
+
+
+def _refuse_sample_over_source(current: Version | None, snapshot: Snapshot) -> None:
+    if current is not None and snapshot.origin == "sample" and current.origin != "sample":
+        raise GateError(
+            f"{current} was curated from the real source; the bundled sample would replace it",
+            "run samples in another WINNOW_HOME",
+        )
+
+
+def _unchanged(current: Version) -> Stage:
+    return Stage(
+        dataset=current.dataset,
+        run_id=current.run_id,
+        fingerprint=current.fingerprint,
+        base_version=current.number,
+        origin=current.origin,
+        snapshot_sha256=current.snapshot_sha256,
+        tables=(),
+        quarantine=(),
+        unchanged=True,
+    )
+
+
+def _progress(dataset: str, step: str, done: int, total: int | None) -> None:
+    PROGRESS.debug("%s: %s", dataset, step, extra={"dataset": dataset, "step": step, "done": done, "total": total})
+
+
+@dataclass
+class _Staging:
+    """One run's work between its snapshot and its stage, table by table."""
+
+    house: House
+    dataset: Dataset
+    snapshot: Snapshot
+    run_id: str
+    fingerprint: str
+    current: Version | None
+    quarantine: list[str] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    staged: list[StagedTable] = field(default_factory=list)
+
+    def run(self) -> tuple[Stage, GateReport]:
+        """Stage every table that the dataset feeds; on an error nothing of this run stays."""
+        reports: list[TableReport] = []
+        checks: list[Check] = [terms_check(self.dataset, utc_day(self.house.clock()))]
+        try:
+            for name in self.dataset.feeds:
+                report, found = self._table(load_table(name))
+                reports.append(report)
+                checks.extend(found)
+        except BaseException:
+            self.house.warehouse.discard([file for table in self.staged for file in table.files])
+            raise
+        stage = Stage(
+            dataset=self.dataset.name,
+            run_id=self.run_id,
+            fingerprint=self.fingerprint,
+            base_version=self.current.number if self.current else 0,
+            origin=self.snapshot.origin,
+            snapshot_sha256=self.snapshot.sha256,
+            tables=tuple(self.staged),
+            quarantine=tuple(self.quarantine),
+            seconds={step: round(seconds, 3) for step, seconds in self.seconds.items()},
+        )
+        gates = GateReport(
+            dataset=self.dataset.name,
+            run_id=self.run_id,
+            fingerprint=self.fingerprint,
+            tables=tuple(reports),
+            checks=tuple(checks),
+            created_at=self.house.clock(),
+        )
+        return stage, gates
+
+    def _table(self, table: Table) -> tuple[TableReport, list[Check]]:
+        read, model = reader(self.dataset.source.format)
+        options = _options(self.dataset, table.name, model)
+        gate = Gate(self.dataset.name, table, self._refuse)
+        records = _Records(self.dataset.name)
+        source = self._timed("read", read(self.snapshot, options, wanted_columns(self.dataset, table)))
+        canonical = self._timed("harmonise", harmonise(records.counted(source), self.dataset, table))
+        kept = self._timed("gate", gate.keep(canonical), canonical.schema)
+        started = time.perf_counter()
+        staged = self.house.warehouse.stage(kept, self.dataset.name, table, self.run_id)
+        self._add("write", time.perf_counter() - started - self._inclusive["gate"])
+        self._settle()
+        self.staged.append(staged)
+        report = gate.report(records.read)
+        return report, [*row_checks(report, self.dataset.gates), *self._table_checks(table, staged)]
+
+    def _table_checks(self, table: Table, staged: StagedTable) -> list[Check]:
+        started = time.perf_counter()
+        if not staged.files:
+            return [empty_table(table.name, staged)]
+        expected = expectations(table, self.dataset.gates, self._previous_rows(table), self.snapshot.origin == "source")
+        with contextlib.closing(self.house.warehouse.connect(staged.files)) as connection:
+            measured = profile(connection, staged.files, expected)
+        checks = list(judge(table.name, measured, expected))
+        self._add("expectations", time.perf_counter() - started)
+        return checks
+
+    def _previous_rows(self, table: Table) -> int | None:
+        """Rows of the current version, unless that is a sample and this is not."""
+        if self.current is None or (self.current.origin == "sample" and self.snapshot.origin != "sample"):
+            return None
+        return next((part.rows for part in self.current.tables if part.table == table.name), None)
+
+    def _refuse(self, rows: pa.Table) -> None:
+        index = len(self.quarantine)
+        self.quarantine.append(self.house.warehouse.put_quarantine(rows, self.dataset.name, self.run_id, index))
+
+    # Steps pull from one another, so what a step itself takes is its own time less that of the step before.
+
+    @cached_property
+    def _inclusive(self) -> dict[str, float]:
+        return {}
+
+    def _timed(self, step: str, batches: Any, schema: pa.Schema | None = None) -> Any:
+        self._inclusive[step] = 0.0
+
+        def timed() -> Iterator[pa.RecordBatch]:
+            source = iter(batches)
+            while True:
+                started = time.perf_counter()
+                batch = next(source, None)
+                self._inclusive[step] += time.perf_counter() - started
+                if batch is None:
+                    return
+                yield batch
+
+        return timed() if schema is not None else pa.RecordBatchReader.from_batches(batches.schema, timed())
+
+    def _settle(self) -> None:
+        before = 0.0
+        for step in ("read", "harmonise", "gate"):
+            self._add(step, self._inclusive[step] - before)
+            before = self._inclusive[step]
+
+    def _add(self, step: str, seconds: float) -> None:
+        self.seconds[step] = self.seconds.get(step, 0.0) + seconds
+
+
+class _Records:
+    """Counts what a reader reads, independently of the gate."""
+
+    def __init__(self, dataset: str) -> None:
+        self.read = 0
+        self._dataset = dataset
+
+    def counted(self, batches: pa.RecordBatchReader) -> pa.RecordBatchReader:
+        """Pass batches on, counting their records (readers give one row per record)."""
+
+        def passing() -> Iterator[pa.RecordBatch]:
+            for batch in batches:
+                self.read += batch.num_rows
+                _progress(self._dataset, "stage", self.read, None)
+                yield batch
+
+        return pa.RecordBatchReader.from_batches(batches.schema, passing())
+
+
+def _options(dataset: Dataset, table: str, model: Any) -> Any:
+    try:
+        return model(**dataset.options(table))
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}" for detail in error.errors())
+        raise ContractError(
+            f"{dataset.name}: options of format {dataset.source.format!r}: {problems}",
+            f"the options are: {', '.join(model.model_fields) or 'none'}",
+        ) from None

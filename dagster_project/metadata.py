@@ -1,0 +1,136 @@
+"""What an operator sees of a materialisation: counts, sizes, speed, a plot of rows over versions, a permitted preview."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from typing import Any
+
+import dagster as dg
+
+from catalog.dataset import Dataset
+from catalog.query import Door
+from catalog.records import GateReport, Snapshot, Stage, Version
+from catalog.rights.embargo import utc_day
+from catalog.table import load_table
+from catalog.warehouse import table_name
+from dagster_project.curate import House
+
+PREVIEW_ROWS = 10
+
+
+def raw_metadata(snapshot: Snapshot) -> dict[str, Any]:
+    """Where the bytes came from, and what pins them."""
+    return {
+        "source": snapshot.uri,
+        "origin": snapshot.origin,
+        "sha256": snapshot.sha256,
+        "bytes": snapshot.size,
+        "files": len(snapshot.files),
+        "fetched_at": dg.MetadataValue.timestamp(snapshot.fetched_at),
+    }
+
+
+def staged_metadata(stage: Stage, report: GateReport) -> dict[str, Any]:
+    """The account of every source record, and how fast it went."""
+    records = sum(table.read for table in report.tables)
+    seconds = sum(stage.seconds.values())
+    return {
+        "unchanged": stage.unchanged,
+        "records_read": records,
+        "records_kept": sum(table.kept for table in report.tables),
+        "records_quarantined": sum(table.quarantined for table in report.tables),
+        "records_dropped": sum(sum(table.dropped.values()) for table in report.tables),
+        "dagster/row_count": sum(table.rows for table in report.tables),
+        "bytes": sum(table.bytes for table in stage.tables),
+        **({"records_per_second": round(records / seconds)} if seconds else {}),
+        "seconds": dg.MetadataValue.json(stage.seconds),
+        "reasons": dg.MetadataValue.md(_reasons(report)),
+    }
+
+
+def published_metadata(house: House, dataset: Dataset, version: Version) -> dict[str, Any]:
+    """The version, its size, its history, and a preview if the open profile permits one."""
+    history = house.ledger.versions(dataset.name)
+    return {
+        "version": str(version),
+        "version_number": version.number,
+        "dagster/row_count": sum(table.rows for table in version.tables),
+        "bytes": sum(table.bytes for table in version.tables),
+        "rows_over_versions": dg.MetadataValue.md(_plot([(v.number, sum(t.rows for t in v.tables)) for v in history])),
+        **_previews(house, dataset),
+    }
+
+
+def table_metadata(house: House, table: str, datasets: Sequence[Dataset]) -> dict[str, Any]:
+    """Which versions a canonical table shows now."""
+    lines = ["| dataset | version | rows |", "|---|---|---|"]
+    rows = 0
+    for dataset in datasets:
+        version = house.ledger.current(dataset.name)
+        part = next((part for part in version.tables if part.table == table), None) if version else None
+        if part is not None:
+            rows += part.rows
+            lines.append(f"| {dataset.name} | {version} | {part.rows:,} |")
+    contract = load_table(table)
+    schema = dg.TableSchema(
+        columns=[
+            dg.TableColumn(column.name, type=column.type, description=_column_words(column.description, column.unit))
+            for column in contract.all_columns
+        ]
+    )
+    return {
+        "dagster/row_count": rows,
+        "versions": dg.MetadataValue.md("\n".join(lines)),
+        "dagster/column_schema": schema,
+    }
+
+
+def _column_words(description: str, unit: str | None) -> str:
+    return f"{description} [{unit}]" if unit else description
+
+
+def _reasons(report: GateReport) -> str:
+    lines = ["| table | records | check | reason |", "|---|---|---|---|"]
+    failures = [failure for table in report.tables for failure in table.failures]
+    lines += [f"| {f.table} | {f.records} | {f.check} | {f.reason} |" for f in failures]
+    return "\n".join(lines) if failures else "No record was quarantined."
+
+
+def _previews(house: House, dataset: Dataset) -> dict[str, Any]:
+    door = Door(house.warehouse, house.ledger, [dataset], "open", utc_day(house.clock()))
+    decision = door.decision(dataset.name)
+    if not decision.allowed:
+        return {"preview": dg.MetadataValue.md(f"No preview: {decision.reason}.")}
+    previews = {}
+    for table in dataset.feeds:
+        namespace, name = table_name(dataset.name, table)
+        relation = door.answer(f'FROM "{namespace}"."{name}" LIMIT {PREVIEW_ROWS}')
+        previews[f"preview_{load_table(table).short_name}"] = dg.MetadataValue.md(
+            _markdown(relation.columns, relation.fetchall())
+        )
+    return previews
+
+
+def _markdown(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    lines = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
+    return "\n".join([*lines, *(f"| {' | '.join(map(_cell, row))} |" for row in rows)])
+
+
+def _cell(value: Any) -> str:
+    text = "" if value is None else str(value).replace("|", "\\|").replace("\n", " ")
+    return text if len(text) <= 60 else text[:59] + "…"
+
+
+def _plot(points: Sequence[tuple[int, int]]) -> str:
+    """A bar per version as an SVG image in Markdown; Dagster's own plots go by run, not by version."""
+    width, height, bar = 40 * len(points) + 20, 120, 28
+    top = max(rows for _, rows in points) or 1
+    bars = []
+    for index, (number, rows) in enumerate(points):
+        x, tall = 10 + 40 * index, round(80 * rows / top)
+        bars.append(f'<rect x="{x}" y="{95 - tall}" width="{bar}" height="{tall}" fill="#4f43dd"/>')
+        bars.append(f'<text x="{x + bar / 2}" y="{90 - tall}" font-size="8" text-anchor="middle">{rows:,}</text>')
+        bars.append(f'<text x="{x + bar / 2}" y="110" font-size="10" text-anchor="middle">@{number}</text>')
+    svg = f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}">{"".join(bars)}</svg>'
+    return f"![rows over versions](data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()})"

@@ -1,0 +1,39 @@
+"""Where Winnow keeps things, from the environment; nothing else in the project reads WINNOW_ variables."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Settings:
+    """``home`` is a local folder; ``warehouse`` a folder or ``s3://`` prefix; ``catalog`` a database URL."""
+
+    home: Path
+    warehouse: str
+    catalog: str
+
+    @classmethod
+    def at(cls, home: Path, warehouse: str | None = None, catalog: str | None = None) -> Settings:
+        """The settings for a home, with the warehouse and the database inside it unless they are given."""
+        home = home.absolute()
+        return cls(home, warehouse or str(home / "warehouse"), catalog or f"sqlite:///{home / 'catalog.db'}")
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
+        """WINNOW_HOME (default ``.winnow``), WINNOW_WAREHOUSE and WINNOW_CATALOG."""
+        home = Path(environment.get("WINNOW_HOME") or ".winnow")
+        return cls.at(home, environment.get("WINNOW_WAREHOUSE"), environment.get("WINNOW_CATALOG"))
+
+    @property
+    def raw(self) -> Path:
+        """The content-addressed store of fetched bytes; always local and private."""
+        return self.home / "raw"
+
+    @property
+    def dagster(self) -> Path:
+        """DAGSTER_HOME: runs, events, schedules."""
+        return self.home / "dagster"

@@ -1,0 +1,170 @@
+"""Table gates: great-expectations over a profile that DuckDB computes from the staged files, drift included.
+
+The profile is one row of numbers, so great-expectations (which holds frames in memory) never sees the data.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+
+from catalog.dataset import Gates
+from catalog.records import Check, StagedTable, TableReport
+from catalog.sql_types import literal
+from catalog.table import Column, Table
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """One metric of the profile and the bounds it must keep."""
+
+    metric: str
+    sql: str
+    least: float | None
+    most: float | None
+    remedy: str
+
+
+def expectations(table: Table, gates: Gates, previous_rows: int | None, real_source: bool) -> tuple[Expectation, ...]:
+    """What one table's staged files must satisfy.
+
+    Args:
+        table: the contract.
+        gates: the dataset's thresholds.
+        previous_rows: rows of the version to compare with; None if there is none.
+        real_source: whether ``min_rows`` applies: to the dataset's own source, not to a sample or an override.
+    """
+    return tuple(_expectations(table, gates, previous_rows, real_source))
+
+
+def _expectations(table: Table, gates: Gates, previous_rows: int | None, real_source: bool) -> Iterator[Expectation]:
+    least = gates.min_rows if real_source else 1
+    yield Expectation("rows", "count(*)", least, None, "look for a source that is cut short; see `gates.min_rows`")
+    if previous_rows:
+        change = gates.max_row_change
+        yield Expectation(
+            "rows_per_previous_row",
+            f"count(*) / {previous_rows}",
+            1 - change,
+            1 + change,
+            "compare the source with the last version; if the change is real, raise `gates.max_row_change` for this run",
+        )
+    key = ", ".join(f'"{name}"' for name in table.key)
+    yield Expectation(
+        "duplicate_keys",
+        f"count(*) - count(DISTINCT ({key}))",
+        None,
+        0,
+        f"two rows share the key ({', '.join(table.key)}): mend the source, or the mapping of the key",
+    )
+    for column in table.columns:
+        yield from _column_expectations(column)
+
+
+def _column_expectations(column: Column) -> Iterator[Expectation]:
+    quoted = f'"{column.name}"'
+    if column.max_null_fraction is not None:
+        nulls = f"count(*) FILTER ({quoted} IS NULL) / greatest(count(*), 1)"
+        remedy = f"too many rows lack {column.name}: check its mapping against the source"
+        yield Expectation(f"null_fraction__{column.name}", nulls, None, column.max_null_fraction, remedy)
+    if column.type in ("int32", "int64", "float", "double"):
+        least, most = column.checks.ge, column.checks.le
+        remedy = f"values of {column.name} leave the range that its table states"
+        if least is not None:
+            yield Expectation(f"min__{column.name}", f"min({quoted})", least, None, remedy)
+        if most is not None:
+            yield Expectation(f"max__{column.name}", f"max({quoted})", None, most, remedy)
+
+
+def profile(
+    connection: duckdb.DuckDBPyConnection, files: Sequence[str], expected: Sequence[Expectation]
+) -> dict[str, Any]:
+    """Compute every metric in one pass over the staged files."""
+    selected = ", ".join(f'{expectation.sql} AS "{expectation.metric}"' for expectation in expected)
+    listed = ", ".join(map(literal, files))
+    relation = connection.sql(f"SELECT {selected} FROM read_parquet([{listed}])")
+    (row,) = relation.fetchall()
+    return dict(zip(relation.columns, row, strict=True))
+
+
+def judge(table: str, measured: dict[str, Any], expected: Sequence[Expectation]) -> tuple[Check, ...]:
+    """Let great-expectations judge the profile; one Check per expectation."""
+    os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+    # Imported here: it takes seconds and 300 MB, and an unchanged run never comes this far.
+    import great_expectations as gx
+    import pandas as pd
+
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = {"globally": False, "metric_calculations": False, "profilers": False}
+    source = context.data_sources.add_pandas("profile")
+    definition = source.add_dataframe_asset("staged").add_batch_definition_whole_dataframe("all")
+    frame = pd.DataFrame([measured]).astype(float)
+    suite = gx.ExpectationSuite(table)
+    present = [expectation for expectation in expected if measured[expectation.metric] is not None]
+    for expectation in present:
+        suite.add_expectation(
+            gx.expectations.ExpectColumnValuesToBeBetween(
+                column=expectation.metric, min_value=expectation.least, max_value=expectation.most
+            )
+        )
+    results = definition.get_batch({"dataframe": frame}).validate(suite).results
+    verdicts = {result.expectation_config.kwargs["column"]: bool(result.success) for result in results}
+    return tuple(
+        Check(
+            gate="expectations",
+            name=expectation.metric,
+            table=table,
+            passed=verdicts[expectation.metric],
+            observed=f"{measured[expectation.metric]:g}"
+            if isinstance(measured[expectation.metric], float)
+            else str(measured[expectation.metric]),
+            expected=_bounds(expectation),
+            remedy=expectation.remedy,
+        )
+        for expectation in present
+    )
+
+
+def _bounds(expectation: Expectation) -> str:
+    if expectation.least is not None and expectation.most is not None:
+        return f"{expectation.least:g} to {expectation.most:g}"
+    return f"at least {expectation.least:g}" if expectation.least is not None else f"at most {expectation.most:g}"
+
+
+def row_checks(report: TableReport, gates: Gates) -> tuple[Check, ...]:
+    """The table-level verdict on the row gates: how much of the source may be quarantined."""
+    refused = {"structure": 0, "science": 0}
+    for failure in report.failures:
+        refused["structure" if failure.column or failure.check == "readable" else "science"] += failure.records
+    share = report.quarantined / report.read if report.read else 0.0
+    counted = f"{report.quarantined} of {report.read} records quarantined"
+    passed = report.read > 0 and share <= gates.max_quarantined
+    return tuple(
+        Check(
+            gate=gate,
+            name="records",
+            table=report.table,
+            passed=passed or (report.read > 0 and not refused[gate]),
+            observed=f"{counted}, {refused[gate]} failures of {gate}",
+            expected=f"at least one record, at most {gates.max_quarantined:.0%} quarantined",
+            remedy="read the reasons with `winnow quarantine`; mend the source, the mapping, or `gates.max_quarantined`",
+        )
+        for gate in ("structure", "science")
+    )
+
+
+def empty_table(table: str, staged: StagedTable) -> Check:
+    """The verdict when no row was kept, so that there is nothing to profile."""
+    return Check(
+        gate="expectations",
+        name="rows",
+        table=table,
+        passed=staged.rows > 0,
+        observed=str(staged.rows),
+        expected="at least 1",
+        remedy="the source holds no usable record: check its address and format, and `winnow quarantine`",
+    )
