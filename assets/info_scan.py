@@ -18,9 +18,7 @@ FIELDS = 8
 
 _compiled = numba.njit(nogil=True, cache=True)
 
-_NEWLINE, _RETURN, _TAB, _SEMICOLON, _EQUALS, _DOT, _COMMA, _STAR, _ZERO, _NINE = (
-    ord(c) for c in "\n\r\t;=.,*09"
-)
+_NEWLINE, _RETURN, _TAB, _SEMICOLON, _EQUALS, _DOT, _COMMA, _STAR, _ZERO, _NINE = (ord(c) for c in "\n\r\t;=.,*09")
 _BASES = np.zeros(256, dtype=np.bool_)
 _BASES[[ord(base) for base in "ACGTNacgtn"]] = True
 # Every line ends with a newline, so that a search for these needs no other limit.
@@ -100,22 +98,29 @@ def _place(length: int, head: int, tail: int) -> int:
 
 
 @_compiled
-def _look_up(
-    text: Array, begin: int, end: int, keys: Array, bounds: Array, first: Array, following: Array
-) -> Any:
+def _equals(text: Array, at: int, key: int, keys: Array, bounds: Array) -> Any:
+    length, same = bounds[key + 1] - bounds[key], 0
+    while same < length and text[at + same] == keys[bounds[key] + same]:
+        same += 1
+    return same == length
+
+
+@_compiled
+def _look_up(text: Array, begin: int, end: int, keys: Array, bounds: Array, first: Array, following: Array) -> Any:
     length = end - begin
-    if length == 0:
-        return -1
-    key = first[_place(length, text[begin], text[end - 1])]
+    key = first[_place(length, text[begin], text[end - 1])] if length > 0 else -1
     while key >= 0:
-        if bounds[key + 1] - bounds[key] == length:
-            same = 0
-            while same < length and text[begin + same] == keys[bounds[key] + same]:
-                same += 1
-            if same == length:
-                return key
+        if bounds[key + 1] - bounds[key] == length and _equals(text, begin, key, keys, bounds):
+            return key
         key = following[key]
     return key
+
+
+@_compiled
+def _stands_at(text: Array, at: int, stop: int, key: int, keys: Array, bounds: Array) -> Any:
+    """Whether ``key=`` is what is written at ``at``."""
+    close = at + bounds[key + 1] - bounds[key]
+    return close < stop and text[close] == _EQUALS and _equals(text, at, key, keys, bounds)
 
 
 @_compiled
@@ -125,29 +130,41 @@ def _find(
     found = np.full((following.size, begin.size), -1, dtype=np.int64)
     size = np.full((following.size, begin.size), -1, dtype=np.int64)
     twice = np.full(begin.size, -1, dtype=np.int64)
+    # Records mostly have their keys in one order, so the key that last came next is tried first.
+    successor = np.zeros(following.size + 1, dtype=np.int64)
     for row in range(begin.size):
-        at, stop = begin[row], end[row]
+        at, stop, last = begin[row], end[row], following.size
         while at < stop:
-            equals = at
-            while not _ENDS_KEY[text[equals]]:
-                equals += 1
+            key = successor[last]
+            if _stands_at(text, at, stop, key, keys, bounds):
+                equals = at + bounds[key + 1] - bounds[key]
+            else:
+                equals = at
+                while not _ENDS_KEY[text[equals]]:
+                    equals += 1
+                # A carriage return before the line's end is no part of the last key or value.
+                equals = min(equals, stop)
+                key = _look_up(text, at, equals, keys, bounds, first, following)
             close = equals
             while not _ENDS_VALUE[text[close]]:
                 close += 1
-            # A carriage return before the line's end is no part of the last value.
-            equals, close = min(equals, stop), min(close, stop)
-            key = _look_up(text, at, equals, keys, bounds, first, following)
-            if key >= 0 and found[key, row] >= 0:
-                twice[row] = key
-            elif key >= 0:
-                found[key, row] = min(equals + 1, close)
-                size[key, row] = close - equals - 1
+            close = min(close, stop)
+            if key >= 0:
+                successor[last], last = key, key
+                if found[key, row] >= 0:
+                    twice[row] = key
+                else:
+                    found[key, row] = min(equals + 1, close)
+                    size[key, row] = close - equals - 1
             at = close + 1
     return found, size, twice
 
 
 def find(text: Array, begin: Array, end: Array, keys: Keys) -> Spans:
-    """Locate all wanted keys in the INFO fields ``text[begin:end]``, each byte read once."""
+    """Locate all wanted keys in the INFO fields ``text[begin:end]`` of whole lines, each byte read once."""
+    if not keys.names:
+        none = np.empty((0, len(begin)), dtype=np.int64)
+        return Spans(none, none, np.full(len(begin), -1, dtype=np.int64))
     return Spans(*_find(text, begin, end, keys.text, keys.bounds, keys.first, keys.following))
 
 

@@ -11,6 +11,8 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
+_MOST = 4 * 192  # some sources describe a doubled or fourfold cell
+
 
 class SymmetryError(ValueError):
     """What the source says gives no space group; the text says why, in one sentence."""
@@ -42,8 +44,8 @@ def symmetry(
         SymmetryError: an operation cannot be read, they form no group, or the names are unknown or ambiguous.
     """
     if operations:
+        found = None
         parsed = _parsed(operations)
-        found = gemmi.find_spacegroup_by_ops(gemmi.GroupOps(parsed))
     else:
         found = _named(hall, symbol, number, alpha, gamma)
         parsed = [op.wrap() for op in found.operations()]
@@ -51,6 +53,7 @@ def symmetry(
     translations = np.array([op.tran for op in parsed]) / gemmi.Op.DEN
     _refuse_no_group(rotations, translations)
     triplets = [op.triplet() for op in parsed]
+    found = found or gemmi.find_spacegroup_by_ops(gemmi.GroupOps(parsed))
     if found is None:
         return Symmetry(rotations, translations, triplets, number, None, _spaced(symbol))
     return Symmetry(rotations, translations, triplets, found.number, found.hall, _short(found.hm))
@@ -66,6 +69,8 @@ def _parsed(operations: tuple[str, ...]) -> list[gemmi.Op]:
                 f"symmetry operation {text!r} cannot be read; expected one such as '-x,y+1/2,-z'"
             ) from None
         parsed.setdefault(op.triplet(), op)
+    if len(parsed) > _MOST:
+        raise SymmetryError(f"{len(parsed)} symmetry operations are listed; no space group has more than 192 in a cell")
     return list(parsed.values())
 
 

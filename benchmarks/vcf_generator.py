@@ -114,36 +114,34 @@ def _lines(
     numbers = random.integers(0, 1 << 16, (size, 4)).tolist()
     info = _clinvar if dialect == "clinvar" else _gnomad
     accession = accessions("GRCh38")[contig]
-    rows = zip(
-        positions.tolist(), _BASES[ref].tolist(), _BASES[other].tolist(), kinds.tolist(), numbers, strict=True
-    )
+    rows = zip(positions.tolist(), _BASES[ref].tolist(), _BASES[other].tolist(), kinds.tolist(), numbers, strict=True)
     for index, (position, base, more, kind, drawn) in enumerate(rows, start=first + 1):
         before, after, change = {
             "snv": (base, more, f"{position}{base}>{more}"),
             "del": (base + more, base, f"{position + 1}del"),
             "ins": (base, base + more, f"{position}_{position + 1}ins{more}"),
         }[kind]
-        value = info(index, f"{accession}:g.{change}", kind, drawn)
+        value = info(15_000 + index, f"{accession}:g.{change}", kind, drawn)
         yield f"{contig}\t{position}\t{index}\t{before}\t{after}\t.\t.\t{value}\n"
 
 
-def _clinvar(index: int, hgvs: str, kind: str, drawn: list[int]) -> str:
+def _clinvar(allele: int, hgvs: str, kind: str, drawn: list[int]) -> str:
     name, identifiers = _CONDITIONS[drawn[0] % len(_CONDITIONS)]
     word, so = _TYPES[kind]
-    rs = f";RS={100_000 + index}" if drawn[3] % 2 else ""
+    rs = f";RS={allele}" if drawn[3] % 2 else ""
     return (
-        f"ALLELEID={15_000 + index};CLNDISDB={identifiers};CLNDN={name};CLNHGVS={hgvs};"
+        f"ALLELEID={allele};CLNDISDB={identifiers};CLNDN={name};CLNHGVS={hgvs};"
         f"CLNREVSTAT={_STATUSES[drawn[1] % len(_STATUSES)]};CLNSIG={_SIGNIFICANCES[drawn[2] % len(_SIGNIFICANCES)]};"
         f"CLNVC={word};CLNVCSO={so};GENEINFO=GENE{drawn[3] % 19_000}:{drawn[3]};"
         f"MC={_CONSEQUENCES[drawn[1] % len(_CONSEQUENCES)]};ORIGIN={1 << drawn[0] % 6}{rs}"
     )
 
 
-def _gnomad(index: int, hgvs: str, kind: str, drawn: list[int]) -> str:
+def _gnomad(allele: int, hgvs: str, kind: str, drawn: list[int]) -> str:
     count, total = drawn[0] % 150_000, 152_312
     vep = ",".join(
         f"A|missense_variant|MODERATE|GENE{drawn[1]}|ENSG{drawn[1]:011}|Transcript|ENST{drawn[2] + part:011}"
-        f"|protein_coding|{part}/12||{hgvs}|||{drawn[3]}|||tolerated(0.{part})|benign(0.0{part})"
+        f"|protein_coding|{part}/12||{hgvs}|||{drawn[3]}|||tolerated(0.{part})|benign(0.0{part})|{allele}"
         for part in range(1, 5)
     )
     return (

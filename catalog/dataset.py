@@ -1,4 +1,4 @@
-"""Dataset: what one ``defs.yaml`` may say. Checked against the tables, the licences and the units before anything runs."""
+"""Dataset: what one ``defs.yaml`` may say; checked against tables, licences and units before anything runs."""
 
 from __future__ import annotations
 
@@ -312,10 +312,9 @@ def _problems(dataset: Dataset) -> Iterator[tuple[Location, str]]:
         yield ("sample",), f"sample {dataset.sample!r} is not in {dataset.folder.name}/"
     elif dataset.sample_path.stat().st_size > SAMPLE_LIMIT:
         yield ("sample",), f"sample {dataset.sample!r} is larger than {SAMPLE_LIMIT} bytes"
-    columns = (dataset.terms.row_licence, dataset.terms.embargo)
-    for place, part in zip((("row_licence",), ("embargo",)), columns, strict=True):
+    for key, part in (("row_licence", dataset.terms.row_licence), ("embargo", dataset.terms.embargo)):
         if part is not None and part.column is not None:
-            yield from _expression_problem(("terms", *place, "column"), part.column)
+            yield from _expression_problem(("terms", key, "column"), part.column)
     for name, mapping in dataset.feeds.items():
         place: Location = ("tables", name) if dataset.tables else ()
         if name not in table_names(TABLES):

@@ -205,7 +205,7 @@ def term_problem(table: Table, column: Column) -> str | None:
     if column.name.startswith("_winnow_"):
         return None
     if column.term is None:
-        return f"column {column.name!r} names no term of {table.standard}: give `term:`, or prefix its name with `_winnow_`"
+        return f"column {column.name!r} names no term of {table.standard}: give `term:`, or prefix it with `_winnow_`"
     wrong = standards.resolve(column.term)
     if wrong:
         return f"column {column.name!r}: {wrong}"

@@ -29,7 +29,8 @@ UNITS = (
 def _registry() -> Any:
     import pint
 
-    registry = pint.UnitRegistry(autoconvert_offset_to_baseunit=True)
+    registry: Any = pint.UnitRegistry(autoconvert_offset_to_baseunit=True)
+    registry.enable_contexts("Gaussian")  # pint keeps gauss and tesla apart otherwise
     registry.define("base_pair = 1 * count = bp")
     registry.define("kbp = 1000 * base_pair")
     registry.define("Mbp = 1000000 * base_pair")

@@ -7,7 +7,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -30,7 +30,7 @@ from catalog.rights.policy import PERMITTED, decide, effective
 from catalog.table import Table, load_table
 from catalog.warehouse import Warehouse
 from dagster_project.settings import Settings
-from validations.expectations import empty_table, expectations, judge, profile, row_checks
+from validations.expectations import contested_keys, empty_table, expectations, judge, profile, row_checks
 from validations.gate import Gate
 from validations.terms import terms_check
 
@@ -90,7 +90,7 @@ def fetch(house: House, dataset: Dataset, where: Address) -> Snapshot:
 
 
 def fingerprint(dataset: Dataset, snapshot: Snapshot) -> str:
-    """sha256 of all that a version is a function of: bytes, contracts, and the code that reads, maps and judges rows."""
+    """sha256 of all that a version is a function of: bytes, contracts, the code that reads, maps and judges."""
     tables = [load_table(name) for name in sorted(dataset.feeds)]
     parts = [snapshot.sha256, dataset.identity(), *(json.dumps(table.identity(), sort_keys=True) for table in tables)]
     parts += [hashlib.sha256(path.read_bytes()).hexdigest() for path in _code_behind(dataset, tables)]
@@ -205,7 +205,8 @@ class _Staging:
     fingerprint: str
     current: Version | None
     quarantine: list[str] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=dict)
+    refused: list[str] = field(default_factory=list)
+    clock: _Stopwatch = field(default_factory=lambda: _Stopwatch())
     staged: list[StagedTable] = field(default_factory=list)
 
     def run(self) -> tuple[Stage, GateReport]:
@@ -229,7 +230,7 @@ class _Staging:
             snapshot_sha256=self.snapshot.sha256,
             tables=tuple(self.staged),
             quarantine=tuple(self.quarantine),
-            seconds={step: round(seconds, 3) for step, seconds in self.seconds.items()},
+            seconds={step: round(seconds, 3) for step, seconds in self.clock.seconds.items()},
         )
         gates = GateReport(
             dataset=self.dataset.name,
@@ -242,31 +243,47 @@ class _Staging:
         return stage, gates
 
     def _table(self, table: Table) -> tuple[TableReport, list[Check]]:
-        read, model = reader(self.dataset.source.format)
-        options = _options(self.dataset, table.name, model)
-        gate = Gate(self.dataset.name, table, self._refuse)
-        records = _Records(self.dataset.name)
-        source = self._timed("read", read(self.snapshot, options, wanted_columns(self.dataset, table)))
-        canonical = self._timed("harmonise", harmonise(records.counted(source), self.dataset, table))
-        kept = self._timed("gate", gate.keep(canonical), canonical.schema)
-        started = time.perf_counter()
-        staged = self.house.warehouse.stage(kept, self.dataset.name, table, self.run_id)
-        self._add("write", time.perf_counter() - started - self._inclusive["gate"])
-        self._settle()
+        staged, report = self._pass(table, frozenset())
+        contested = self._contested_keys(table, staged)
+        if contested:
+            # Which rows share a key shows only when all are staged; a second pass keeps the first of each.
+            self.house.warehouse.discard(staged.files)
+            staged, report = self._pass(table, contested)
         self.staged.append(staged)
-        report = gate.report(records.read)
+        self.quarantine += self.refused
+        self.refused = []
         return report, [*row_checks(report, self.dataset.gates), *self._table_checks(table, staged)]
 
+    def _pass(self, table: Table, contested: frozenset[str]) -> tuple[StagedTable, TableReport]:
+        """Read, harmonise, gate and stage once."""
+        read, model = reader(self.dataset.source.format)
+        options = _options(self.dataset, table.name, model)
+        self.house.warehouse.discard(self.refused)
+        self.refused = []
+        gate = Gate(self.dataset.name, table, self._refuse, contested)
+        records = _Records(self.dataset.name)
+        with self.clock.step("write"):
+            source = read(self.snapshot, options, wanted_columns(self.dataset, table))
+            counted = _reader(source.schema, records.counted(self.clock.pulling("read", source)))
+            canonical = harmonise(counted, self.dataset, table)
+            kept = gate.keep(_reader(canonical.schema, self.clock.pulling("harmonise", canonical)))
+            gated = self.clock.pulling("gate", kept)
+            staged = self.house.warehouse.stage(gated, self.dataset.name, table, self.run_id)
+        return staged, gate.report(records.read)
+
+    def _contested_keys(self, table: Table, staged: StagedTable) -> frozenset[str]:
+        if not staged.files:
+            return frozenset()
+        with self.clock.step("expectations"), contextlib.closing(self.house.warehouse.connect(staged.files)) as files:
+            return contested_keys(files, staged.files, table)
+
     def _table_checks(self, table: Table, staged: StagedTable) -> list[Check]:
-        started = time.perf_counter()
         if not staged.files:
             return [empty_table(table.name, staged)]
         expected = expectations(table, self.dataset.gates, self._previous_rows(table), self.snapshot.origin == "source")
-        with contextlib.closing(self.house.warehouse.connect(staged.files)) as connection:
-            measured = profile(connection, staged.files, expected)
-        checks = list(judge(table.name, measured, expected))
-        self._add("expectations", time.perf_counter() - started)
-        return checks
+        with self.clock.step("expectations"), contextlib.closing(self.house.warehouse.connect(staged.files)) as files:
+            measured = profile(files, staged.files, expected)
+            return list(judge(table.name, measured, expected))
 
     def _previous_rows(self, table: Table) -> int | None:
         """Rows of the current version, unless that is a sample and this is not."""
@@ -275,38 +292,40 @@ class _Staging:
         return next((part.rows for part in self.current.tables if part.table == table.name), None)
 
     def _refuse(self, rows: pa.Table) -> None:
-        index = len(self.quarantine)
-        self.quarantine.append(self.house.warehouse.put_quarantine(rows, self.dataset.name, self.run_id, index))
+        index = len(self.quarantine) + len(self.refused)
+        self.refused.append(self.house.warehouse.put_quarantine(rows, self.dataset.name, self.run_id, index))
 
-    # Steps pull from one another, so what a step itself takes is its own time less that of the step before.
 
-    @cached_property
-    def _inclusive(self) -> dict[str, float]:
-        return {}
+class _Stopwatch:
+    """Seconds per step. Steps pull from one another, so a step's own time is its time less that of the step before."""
 
-    def _timed(self, step: str, batches: Any, schema: pa.Schema | None = None) -> Any:
-        self._inclusive[step] = 0.0
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._pulled: dict[str, float] = {}
 
-        def timed() -> Iterator[pa.RecordBatch]:
-            source = iter(batches)
-            while True:
-                started = time.perf_counter()
-                batch = next(source, None)
-                self._inclusive[step] += time.perf_counter() - started
-                if batch is None:
-                    return
-                yield batch
+    def pulling(self, step: str, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Pass batches on, timing how long each takes to come."""
+        source = iter(batches)
+        self._pulled[step] = 0.0
+        while True:
+            started = time.perf_counter()
+            batch = next(source, None)
+            self._pulled[step] += time.perf_counter() - started
+            if batch is None:
+                return
+            yield batch
 
-        return timed() if schema is not None else pa.RecordBatchReader.from_batches(batches.schema, timed())
-
-    def _settle(self) -> None:
+    @contextlib.contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Time a block; what it pulled from earlier steps is theirs."""
+        started = time.perf_counter()
+        yield
+        inclusive = {**self._pulled, name: time.perf_counter() - started}
         before = 0.0
-        for step in ("read", "harmonise", "gate"):
-            self._add(step, self._inclusive[step] - before)
-            before = self._inclusive[step]
-
-    def _add(self, step: str, seconds: float) -> None:
-        self.seconds[step] = self.seconds.get(step, 0.0) + seconds
+        for step, seconds in inclusive.items():
+            self.seconds[step] = self.seconds.get(step, 0.0) + seconds - before
+            before = seconds
+        self._pulled = {}
 
 
 class _Records:
@@ -316,16 +335,16 @@ class _Records:
         self.read = 0
         self._dataset = dataset
 
-    def counted(self, batches: pa.RecordBatchReader) -> pa.RecordBatchReader:
+    def counted(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Pass batches on, counting their records (readers give one row per record)."""
+        for batch in batches:
+            self.read += batch.num_rows
+            _progress(self._dataset, "stage", self.read, None)
+            yield batch
 
-        def passing() -> Iterator[pa.RecordBatch]:
-            for batch in batches:
-                self.read += batch.num_rows
-                _progress(self._dataset, "stage", self.read, None)
-                yield batch
 
-        return pa.RecordBatchReader.from_batches(batches.schema, passing())
+def _reader(schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> pa.RecordBatchReader:
+    return pa.RecordBatchReader.from_batches(schema, batches)
 
 
 def _options(dataset: Dataset, table: str, model: Any) -> Any:

@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import duckdb
+import polars as pl
 
 from catalog.dataset import Gates
 from catalog.records import Check, StagedTable, TableReport
 from catalog.sql_types import literal
 from catalog.table import Column, Table
+from validations.gate import key_texts
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def _expectations(table: Table, gates: Gates, previous_rows: int | None, real_so
             f"count(*) / {previous_rows}",
             1 - change,
             1 + change,
-            "compare the source with the last version; if the change is real, raise `gates.max_row_change` for this run",
+            "compare the source with the last version; if the change is real, raise `gates.max_row_change`",
         )
     key = ", ".join(f'"{name}"' for name in table.key)
     yield Expectation(
@@ -91,6 +93,16 @@ def profile(
     return dict(zip(relation.columns, row, strict=True))
 
 
+def contested_keys(connection: duckdb.DuckDBPyConnection, files: Sequence[str], table: Table) -> frozenset[str]:
+    """The keys that more than one staged row has (at most a million; beyond that the dataset is refused whole)."""
+    key = ", ".join(f'"{name}"' for name in table.key)
+    listed = ", ".join(map(literal, files))
+    query = f"SELECT {key} FROM read_parquet([{listed}]) GROUP BY ALL HAVING count(*) > 1 LIMIT 1000000"
+    found = pl.from_arrow(connection.sql(query).to_arrow_table())
+    assert isinstance(found, pl.DataFrame)
+    return frozenset(key_texts(found, table)) if found.height else frozenset()
+
+
 def judge(table: str, measured: dict[str, Any], expected: Sequence[Expectation]) -> tuple[Check, ...]:
     """Let great-expectations judge the profile; one Check per expectation."""
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
@@ -98,8 +110,9 @@ def judge(table: str, measured: dict[str, Any], expected: Sequence[Expectation])
     import great_expectations as gx
     import pandas as pd
 
-    context = gx.get_context(mode="ephemeral")
+    context: Any = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False, "metric_calculations": False, "profilers": False}
+    between: Any = vars(gx.expectations)["ExpectColumnValuesToBeBetween"]
     source = context.data_sources.add_pandas("profile")
     definition = source.add_dataframe_asset("staged").add_batch_definition_whole_dataframe("all")
     frame = pd.DataFrame([measured]).astype(float)
@@ -107,9 +120,7 @@ def judge(table: str, measured: dict[str, Any], expected: Sequence[Expectation])
     present = [expectation for expectation in expected if measured[expectation.metric] is not None]
     for expectation in present:
         suite.add_expectation(
-            gx.expectations.ExpectColumnValuesToBeBetween(
-                column=expectation.metric, min_value=expectation.least, max_value=expectation.most
-            )
+            between(column=expectation.metric, min_value=expectation.least, max_value=expectation.most)
         )
     results = definition.get_batch({"dataframe": frame}).validate(suite).results
     verdicts = {result.expectation_config.kwargs["column"]: bool(result.success) for result in results}
@@ -151,7 +162,7 @@ def row_checks(report: TableReport, gates: Gates) -> tuple[Check, ...]:
             passed=passed or (report.read > 0 and not refused[gate]),
             observed=f"{counted}, {refused[gate]} failures of {gate}",
             expected=f"at least one record, at most {gates.max_quarantined:.0%} quarantined",
-            remedy="read the reasons with `winnow quarantine`; mend the source, the mapping, or `gates.max_quarantined`",
+            remedy="read `winnow quarantine`; mend the source, the mapping, or `gates.max_quarantined`",
         )
         for gate in ("structure", "science")
     )

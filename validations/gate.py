@@ -43,8 +43,10 @@ Refuse = Callable[[pa.Table], None]
 class Gate:
     """The row gate of one table in one run."""
 
-    def __init__(self, dataset: str, table: Table, refuse: Refuse) -> None:
+    def __init__(self, dataset: str, table: Table, refuse: Refuse, contested: frozenset[str] = frozenset()) -> None:
         self._dataset = dataset
+        self._contested = contested
+        self._taken: set[str] = set()
         self._table = table
         self._refuse = refuse
         self._conditions = conditions(table)
@@ -102,7 +104,7 @@ class Gate:
         harmonised = pl.Series("failed", batch["_failures"].is_valid())
         dropped = pl.Series("dropped", batch["_dropped"])
         judged = ~harmonised & dropped.is_null()
-        violations = self._violations(frame, judged)
+        violations = self._violations(frame, judged) + self._repeats(frame, judged)
         failed = harmonised & dropped.is_null()
         for _, holds in violations:
             failed = failed | ~holds
@@ -126,6 +128,19 @@ class Gate:
             results.append((Condition("", name, reason, pl.lit(True)), check(frame).fill_null(True)))
         results = [(condition, holds | ~judged) for condition, holds in results]
         return [(condition, holds) for condition, holds in results if not holds.all()]
+
+    def _repeats(self, frame: pl.DataFrame, judged: pl.Series) -> list[tuple[Condition, pl.Series]]:
+        """Of rows that share a contested key, all but the first."""
+        if not self._contested:
+            return []
+        keys = key_texts(frame, self._table)
+        holds = [True] * frame.height
+        for row in (keys.is_in(self._contested) & judged).arg_true().to_list():
+            holds[row] = keys[row] not in self._taken
+            self._taken.add(keys[row])
+        reason = f"An earlier record has the same key ({', '.join(self._table.key)}); only the first is kept."
+        condition = Condition("", "unique_key", reason, pl.lit(True))
+        return [] if all(holds) else [(condition, pl.Series(holds))]
 
     def _count(self, source: pl.Series, fails: pl.Series, dropped: pl.Series) -> None:
         """Count records: quarantined if any row failed, dropped if a rule took all its rows, else kept."""
@@ -209,6 +224,11 @@ class Gate:
                 "the checks in catalog/tables and their derivation disagree; report this as a defect",
             ) from error
         return kept.cast(self._table.arrow_schema)
+
+
+def key_texts(frame: pl.DataFrame, table: Table) -> pl.Series:
+    """Each row's key as one text, for telling rows apart."""
+    return frame.select(pl.struct(table.key).struct.json_encode()).to_series()
 
 
 def _named(table: Table) -> dict[str, ScienceCheck]:

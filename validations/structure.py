@@ -1,11 +1,11 @@
-"""Structure: what a Table says of its columns, as polars conditions that split rows and as a pandera schema that checks.
+"""Structure: what a Table says of its columns, as polars conditions that split and a pandera schema that checks.
 
 The conditions decide what is kept; pandera then checks the kept rows independently. If the two disagree, the run stops.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,15 +65,15 @@ def _everywhere(value: pl.Expr, depth: int, name: str, bound: Any) -> pl.Expr:
     """The check on a value, or on every element of a list that is ``depth`` deep."""
     if depth:
         return value.list.eval(_everywhere(pl.element(), depth - 1, name, bound)).list.all()
-    tests = {
-        "ge": lambda: value >= bound,
-        "gt": lambda: value > bound,
-        "le": lambda: value <= bound,
-        "lt": lambda: value < bound,
-        "isin": lambda: value.is_in(list(bound)),
-        "str_matches": lambda: value.str.contains(f"^(?:{bound})$"),
+    tests: dict[str, Callable[[pl.Expr, Any], pl.Expr]] = {
+        "ge": pl.Expr.ge,
+        "gt": pl.Expr.gt,
+        "le": pl.Expr.le,
+        "lt": pl.Expr.lt,
+        "isin": lambda value, bound: value.is_in(list(bound)),
+        "str_matches": lambda value, bound: value.str.contains(f"^(?:{bound})$"),
     }
-    return tests[name]()
+    return tests[name](value, bound)
 
 
 def _has_shape(value: pl.Expr, shape: tuple[int | None, ...]) -> pl.Expr:
@@ -108,7 +108,7 @@ def _pandera_check(column: Column, name: str, bound: Any) -> Any:
         # pandera has no checks on elements of lists; null (no list) passes as it does in pandera's own checks.
         expression = _holds(pl.col(column.name), column, name, bound).fill_null(True)
         return pandera.Check(lambda data: data.lazyframe.select(expression), name=name)
-    native = {
+    native: dict[str, Callable[[Any], Any]] = {
         "ge": pandera.Check.greater_than_or_equal_to,
         "gt": pandera.Check.greater_than,
         "le": pandera.Check.less_than_or_equal_to,

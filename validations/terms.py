@@ -1,4 +1,4 @@
-"""The terms gate: a dataset whose licence nobody knows, or for which there is no evidence, is not published."""
+"""The terms gate: a dataset without a known licence, or without evidence for it, is not published."""
 
 from __future__ import annotations
 

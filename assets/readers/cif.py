@@ -12,6 +12,7 @@ file gives as a loop is the loop's values joined by ``; ``.
 from __future__ import annotations
 
 import lzma
+import math
 import re
 import tarfile
 import zipfile
@@ -182,11 +183,12 @@ def _refuse_foreign(text: Text) -> None:
 def _texts(file: SourceFile, alone: bool) -> Iterator[Text]:
     """The CIF files in one file of the snapshot, which may be an archive."""
     try:
-        if zipfile.is_zipfile(file.path) and not _is_cif(file.name):
+        named = _is_cif(file.name)
+        if not named and zipfile.is_zipfile(file.path):
             yield from _zip_members(file)
-        elif _is_tar(file.path) and not _is_cif(file.name):
+        elif not named and _is_tar(file.path):
             yield from _tar_members(file)
-        elif alone or _is_cif(file.name):
+        elif named or alone:
             with file.path.open("rb") as stream:
                 yield _text(file.name, stream.read(MAX_TEXT + 1))
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError) as error:
@@ -317,7 +319,7 @@ def _row(block: str, items: Items, wanted: Iterable[str]) -> dict[str, Any]:
         if row[name] is None:
             raise BlockError(f"the data block gives no _{name}")
     it_number = _number(items, "space_group_it_number")
-    row["space_group_it_number"] = None if it_number is None else round(it_number)
+    row["space_group_it_number"] = round(it_number) if it_number is not None and 1 <= it_number <= 230 else None
     for name in ("chemical_formula_sum", "space_group_name_h-m", "space_group_name_hall"):
         row[name] = _scalar(items, name)
     operations = items.get("symmetry_operations", [])
@@ -348,7 +350,7 @@ def _as_number(name: str, value: str) -> float | None:
     if cif.is_null(value):
         return None
     number: float = cif.as_number(cif.as_string(value))
-    if number != number:
+    if not math.isfinite(number):
         raise BlockError(f"_{name} is {cif.as_string(value)!r}; expected a number")
     return number
 

@@ -96,9 +96,7 @@ def read(snapshot: Snapshot, options: Options, columns: Collection[str]) -> pa.R
     return pa.RecordBatchReader.from_batches(schema, _batches(snapshot.files, headers, types, schema))
 
 
-def _types(
-    files: tuple[SourceFile, ...], headers: list[Header], keys: tuple[str, ...]
-) -> dict[str, pa.DataType]:
+def _types(files: tuple[SourceFile, ...], headers: list[Header], keys: tuple[str, ...]) -> dict[str, pa.DataType]:
     for file, header in zip(files, headers, strict=True):
         for key in keys:
             if key not in header.info:
@@ -127,12 +125,8 @@ def _open(file: SourceFile) -> BinaryIO:
             if head.startswith(b"\x1f\x8b") and head[12:14] == b"BC":
                 raw.seek(max(0, file.path.stat().st_size - len(_BGZF_END)))
                 if raw.read() != _BGZF_END:
-                    raise SourceError(
-                        f"{file.name} is cut short: it lacks the end marker of BGZF", "fetch it again"
-                    )
-        return cast(
-            "BinaryIO", gzip.open(file.path) if head.startswith(b"\x1f\x8b") else file.path.open("rb")
-        )
+                    raise SourceError(f"{file.name} is cut short: it lacks the end marker of BGZF", "fetch it again")
+        return cast("BinaryIO", gzip.open(file.path) if head.startswith(b"\x1f\x8b") else file.path.open("rb"))
     except OSError as error:
         raise SourceError(f"{file.name} cannot be opened: {error}", "fetch it again") from error
 
@@ -274,15 +268,11 @@ class _Records:
         for row in np.flatnonzero(self.begin == self.end):
             self._refuse(row, "the line is empty, where a record was expected")
         for row in np.flatnonzero(self.counts != header.width):
-            self._refuse(
-                row, f"the line has {self.counts[row]} fields, where the header names {header.width}"
-            )
+            self._refuse(row, f"the line has {self.counts[row]} fields, where the header names {header.width}")
 
     def fixed(self) -> dict[str, pa.Array]:
         """The columns that every VCF has, and the assembly."""
-        columns = {
-            name: self._strings(index) for index, name in enumerate(FIXED) if name not in ("POS", "assembly")
-        }
+        columns = {name: self._strings(index) for index, name in enumerate(FIXED) if name not in ("POS", "assembly")}
         columns["POS"] = pa.array(info_scan.positions(self.text, *self._span(1)))
         self._check_places(columns["CHROM"], columns["POS"])
         self._check_alleles()
@@ -306,9 +296,7 @@ class _Records:
             columns[name] = text if kind == pa.string() else self._numbers(text, kind, f"INFO key {name}")
         return columns
 
-    def batch(
-        self, columns: dict[str, pa.Array], file: str, source: int, schema: pa.Schema
-    ) -> pa.RecordBatch:
+    def batch(self, columns: dict[str, pa.Array], file: str, source: int, schema: pa.Schema) -> pa.RecordBatch:
         """The columns as a batch, null in the records at fault."""
         rows = len(self.begin)
         numbers = pa.array(np.arange(self.line, self.line + rows)).cast(pa.string())
@@ -319,9 +307,7 @@ class _Records:
             columns = {name: pc.if_else(pa.array(sound), column, None) for name, column in columns.items()}
             record = pc.if_else(pa.array(self.counts == self.header.width), record, None)
             errors = pa.array([self.faults.get(row) for row in range(rows)], pa.string())
-            raw = pa.array(
-                [self._raw(row) if row in self.faults else None for row in range(rows)], pa.string()
-            )
+            raw = pa.array([self._raw(row) if row in self.faults else None for row in range(rows)], pa.string())
         columns |= {
             "_source": pa.array(np.arange(source, source + rows)),
             "_position": pc.binary_join_element_wise(f"{file} line ", numbers, ""),
@@ -376,9 +362,7 @@ class _Records:
         for row in np.flatnonzero(~info_scan.alternates(self.text, *self._span(4))):
             wrong = [allele for allele in self._value(4, row).split(",") if not _ALLELE.fullmatch(allele)]
             if wrong:
-                self._refuse(
-                    row, f"ALT has {wrong[0][:80]!r}, expected bases A, C, G, T, N, '*', <ID> or a breakend"
-                )
+                self._refuse(row, f"ALT has {wrong[0][:80]!r}, expected bases A, C, G, T, N, '*', <ID> or a breakend")
 
     def _flags(self, name: str, begin: np.ndarray, size: np.ndarray) -> pa.BooleanArray:
         """A Flag holds where its key is found; some writers give it the value 1, or deny it with 0."""

@@ -52,6 +52,9 @@ DECLARED = 0.01
 """How far proportions may be from the declared formula for its formula unit to be taken over."""
 
 _GRID = 1 << 16
+_LONGEST = 10_000.0  # angstrom
+_FARTHEST = 1_000.0  # cells
+_MOST_IMAGES = 1_000_000
 _DALTON_PER_CUBIC_ANGSTROM = 1.66053906660  # in g/cm^3
 
 DERIVED = (
@@ -163,7 +166,7 @@ def lattice_vectors(cell: list[float]) -> Floats:
     a, b, c, *angles = cell
     alpha, beta, gamma = np.cos(np.radians(angles))
     squared = 1 - alpha**2 - beta**2 - gamma**2 + 2 * alpha * beta * gamma
-    if min(cell) <= 0 or max(angles) >= 180 or squared <= 1e-12:
+    if min(cell) <= 0 or max(angles) >= 180 or max(cell) > _LONGEST or squared <= 1e-12:
         raise StructureError(
             f"no unit cell has lengths {a}, {b}, {c} angstrom and angles {', '.join(map(str, angles))} degrees"
         )
@@ -198,11 +201,15 @@ def _asymmetric_unit(row: dict[str, Any]) -> tuple[Floats, list[Occupant], bool]
             if occupant.symbol != "H":
                 raise StructureError(f"atom {occupant.said!r} has no position; only hydrogens may be without")
             implicit = True
+        elif max(abs(x), abs(y), abs(z)) > _FARTHEST:
+            raise StructureError(f"atom {occupant.said!r} is at {x}, {y}, {z}; expected fractions of the cell")
         elif occupant.share < 0:
             raise StructureError(f"atom {occupant.said!r} has occupancy {occupant.share}; expected 0 to 1")
         else:
             occupants.append(occupant)
             positions.append((x, y, z))
+    if not positions:
+        raise StructureError("no atom has a position")
     if any(occupant.symbol == "H" for occupant in occupants):
         occupants = [occupant._replace(hydrogens=0) for occupant in occupants]
     return np.array(positions), occupants, implicit
@@ -218,6 +225,10 @@ def _occupant(label: str | None, kind: str | None, share: float, declared: Compo
 
 
 def _orbits(positions: Floats, occupants: list[Occupant], group: Symmetry, lattice: Floats) -> list[Orbit]:
+    if len(positions) * len(group.triplets) > _MOST_IMAGES:
+        raise StructureError(
+            f"{len(positions)} atoms by {len(group.triplets)} operations are more than can be expanded"
+        )
     centres = positions
     for _ in range(3):  # the mean of some images may bring further ones near
         moved = _images(centres, group) - centres[:, None]

@@ -91,16 +91,12 @@ _LENGTH = {
     for assembly, lengths in LENGTHS.items()
     for name, length in zip(CHROMOSOMES, lengths, strict=True)
 }
-_ACCESSION = {
-    (assembly, name): accession for assembly in LENGTHS for name, accession in accessions(assembly).items()
-}
+_ACCESSION = {(assembly, name): accession for assembly in LENGTHS for name, accession in accessions(assembly).items()}
 _PLACE = pl.concat_str("assembly", "contig", separator=" ")
 _BASES = "^[ACGTN]+$"
 
 
-def _by_place(
-    table: dict[tuple[str, str], str] | dict[tuple[str, str], int], kind: type[pl.DataType]
-) -> pl.Expr:
+def _by_place(table: dict[tuple[str, str], str] | dict[tuple[str, str], int], kind: type[pl.DataType]) -> pl.Expr:
     flat = {f"{assembly} {contig}": value for (assembly, contig), value in table.items()}
     return _PLACE.replace_strict(flat, default=None, return_dtype=kind)
 
@@ -144,7 +140,7 @@ def hgvs_agrees_with_assembly(frame: pl.DataFrame) -> pl.Series:
 
 @science_check
 def variant_type_agrees_with_alleles(frame: pl.DataFrame) -> pl.Series:
-    """The Sequence Ontology type must fit the alleles: an SNV is 1 for 1, a deletion shortens, an insertion lengthens."""
+    """The Sequence Ontology type must fit the alleles: SNV 1 for 1, deletions shorten, insertions lengthen."""
     ref, alt = (pl.col(name).str.len_bytes() for name in ("ref", "alt"))
     kind = pl.col("variant_type_so")
     holds = (
@@ -175,6 +171,4 @@ def stars_agree_with_review_status(frame: pl.DataFrame) -> pl.Series:
 @science_check
 def clinical_significance_is_known(frame: pl.DataFrame) -> pl.Series:
     """Each clinical significance must be a term of ClinVar's vocabulary."""
-    return _answer(
-        frame, pl.col("clinical_significance").list.eval(pl.element().is_in(list(SIGNIFICANCES))).list.all()
-    )
+    return _answer(frame, pl.col("clinical_significance").list.eval(pl.element().is_in(list(SIGNIFICANCES))).list.all())
