@@ -75,6 +75,7 @@ def _harmonised(batches: pa.RecordBatchReader, dataset: Dataset, table: Table, p
     projection: Projection | None = None
     with contextlib.closing(duckdb.connect()) as connection:
         connection.execute("SET TimeZone='UTC'")
+        connection.execute("SET enable_progress_bar=false")
         connection.execute("SET enable_external_access=false")
         connection.execute("SET lock_configuration=true")
         for batch in batches:

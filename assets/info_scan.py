@@ -98,29 +98,32 @@ def _place(length: int, head: int, tail: int) -> int:
 
 
 @_compiled
-def _equals(text: Array, at: int, key: int, keys: Array, bounds: Array) -> Any:
-    length, same = bounds[key + 1] - bounds[key], 0
-    while same < length and text[at + same] == keys[bounds[key] + same]:
-        same += 1
-    return same == length
-
-
-@_compiled
 def _look_up(text: Array, begin: int, end: int, keys: Array, bounds: Array, first: Array, following: Array) -> Any:
     length = end - begin
-    key = first[_place(length, text[begin], text[end - 1])] if length > 0 else -1
+    if length == 0:
+        return -1
+    key = first[_place(length, text[begin], text[end - 1])]
     while key >= 0:
-        if bounds[key + 1] - bounds[key] == length and _equals(text, begin, key, keys, bounds):
-            return key
+        if bounds[key + 1] - bounds[key] == length:
+            same = 0
+            while same < length and text[begin + same] == keys[bounds[key] + same]:
+                same += 1
+            if same == length:
+                return key
         key = following[key]
     return key
 
 
 @_compiled
-def _stands_at(text: Array, at: int, stop: int, key: int, keys: Array, bounds: Array) -> Any:
+def _stands_at(text: Array, at: int, stop: int, key: int, keys: Array, bounds: Array) -> bool:
     """Whether ``key=`` is what is written at ``at``."""
-    close = at + bounds[key + 1] - bounds[key]
-    return close < stop and text[close] == _EQUALS and _equals(text, at, key, keys, bounds)
+    length = bounds[key + 1] - bounds[key]
+    if at + length >= stop or text[at + length] != _EQUALS:
+        return False
+    for index in range(length):  # noqa: SIM110  (numba compiles no generator expression)
+        if text[at + index] != keys[bounds[key] + index]:
+            return False
+    return True
 
 
 @_compiled

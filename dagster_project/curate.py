@@ -14,11 +14,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 from pydantic import ValidationError
 
 from assets.harmonise import harmonise, wanted_columns
-from assets.readers import reader
+from assets.readers import known_format, reader
 from assets.snapshot import Address
 from assets.snapshot import fetch as fetch_snapshot
 from catalog.dataset import Dataset
@@ -100,7 +101,7 @@ def fingerprint(dataset: Dataset, snapshot: Snapshot) -> str:
 def _code_behind(dataset: Dataset, tables: list[Table]) -> list[Path]:
     paths = [
         *_CODE.glob("assets/*.py"),
-        _CODE / f"assets/readers/{dataset.source.format}.py",
+        _CODE / f"assets/readers/{known_format(dataset.source.format)}.py",
         _CODE / "catalog/units.py",
     ]
     paths += [_CODE / "validations/gate.py", _CODE / "validations/structure.py"]
@@ -243,16 +244,23 @@ class _Staging:
         return stage, gates
 
     def _table(self, table: Table) -> tuple[TableReport, list[Check]]:
+        expected = expectations(table, self.dataset.gates, self._previous_rows(table), self.snapshot.origin == "source")
         staged, report = self._pass(table, frozenset())
-        contested = self._contested_keys(table, staged)
+        with self._files(staged) as files:
+            measured = profile(files, staged.files, expected)
+            contested = contested_keys(files, staged.files, table) if measured.get("duplicate_keys") else frozenset()
         if contested:
             # Which rows share a key shows only when all are staged; a second pass keeps the first of each.
             self.house.warehouse.discard(staged.files)
             staged, report = self._pass(table, contested)
+            with self._files(staged) as files:
+                measured = profile(files, staged.files, expected)
         self.staged.append(staged)
         self.quarantine += self.refused
         self.refused = []
-        return report, [*row_checks(report, self.dataset.gates), *self._table_checks(table, staged)]
+        with self.clock.step("expectations"):
+            checks = judge(table.name, measured, expected) if staged.files else [empty_table(table.name, staged)]
+        return report, [*row_checks(report, self.dataset.gates), *checks]
 
     def _pass(self, table: Table, contested: frozenset[str]) -> tuple[StagedTable, TableReport]:
         """Read, harmonise, gate and stage once."""
@@ -265,25 +273,17 @@ class _Staging:
         with self.clock.step("write"):
             source = read(self.snapshot, options, wanted_columns(self.dataset, table))
             counted = _reader(source.schema, records.counted(self.clock.pulling("read", source)))
-            canonical = harmonise(counted, self.dataset, table)
+            with self.clock.opening("harmonise"):
+                canonical = harmonise(counted, self.dataset, table)
             kept = gate.keep(_reader(canonical.schema, self.clock.pulling("harmonise", canonical)))
             gated = self.clock.pulling("gate", kept)
             staged = self.house.warehouse.stage(gated, self.dataset.name, table, self.run_id)
         return staged, gate.report(records.read)
 
-    def _contested_keys(self, table: Table, staged: StagedTable) -> frozenset[str]:
-        if not staged.files:
-            return frozenset()
+    @contextlib.contextmanager
+    def _files(self, staged: StagedTable) -> Iterator[duckdb.DuckDBPyConnection]:
         with self.clock.step("expectations"), contextlib.closing(self.house.warehouse.connect(staged.files)) as files:
-            return contested_keys(files, staged.files, table)
-
-    def _table_checks(self, table: Table, staged: StagedTable) -> list[Check]:
-        if not staged.files:
-            return [empty_table(table.name, staged)]
-        expected = expectations(table, self.dataset.gates, self._previous_rows(table), self.snapshot.origin == "source")
-        with self.clock.step("expectations"), contextlib.closing(self.house.warehouse.connect(staged.files)) as files:
-            measured = profile(files, staged.files, expected)
-            return list(judge(table.name, measured, expected))
+            yield files
 
     def _previous_rows(self, table: Table) -> int | None:
         """Rows of the current version, unless that is a sample and this is not."""
@@ -304,9 +304,18 @@ class _Stopwatch:
         self._pulled: dict[str, float] = {}
 
     def pulling(self, step: str, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Pass batches on, timing how long each takes to come."""
-        source = iter(batches)
-        self._pulled[step] = 0.0
+        """Pass batches on, timing how long each takes to come; call it for the earlier steps first."""
+        self._pulled.setdefault(step, 0.0)
+        return self._timed(step, iter(batches))
+
+    @contextlib.contextmanager
+    def opening(self, step: str) -> Iterator[None]:
+        """Time what a step does before its first batch is asked for."""
+        started = time.perf_counter()
+        yield
+        self._pulled[step] = time.perf_counter() - started
+
+    def _timed(self, step: str, source: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         while True:
             started = time.perf_counter()
             batch = next(source, None)

@@ -85,7 +85,9 @@ def _column_expectations(column: Column) -> Iterator[Expectation]:
 def profile(
     connection: duckdb.DuckDBPyConnection, files: Sequence[str], expected: Sequence[Expectation]
 ) -> dict[str, Any]:
-    """Compute every metric in one pass over the staged files."""
+    """Compute every metric in one pass over the staged files; nothing where there are none."""
+    if not files:
+        return {}
     selected = ", ".join(f'{expectation.sql} AS "{expectation.metric}"' for expectation in expected)
     listed = ", ".join(map(literal, files))
     relation = connection.sql(f"SELECT {selected} FROM read_parquet([{listed}])")

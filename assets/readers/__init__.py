@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 from pydantic import BaseModel
 
-from catalog.errors import ContractError
+from catalog.errors import ContractError, SourceError
 from catalog.records import Snapshot
 
 Reader = Callable[[Snapshot, Any, Collection[str]], pa.RecordBatchReader]
@@ -37,8 +37,26 @@ def reader(name: str) -> tuple[Reader, type[BaseModel]]:
 
     Raises:
         ContractError: no such format.
+        SourceError: its library is not installed.
+    """
+    try:
+        module = import_module(f"{__name__}.{known_format(name)}")
+    except ModuleNotFoundError as error:
+        raise missing_library(f"format {name!r}", error) from None
+    return module.read, module.Options
+
+
+def missing_library(what: str, error: ModuleNotFoundError) -> SourceError:
+    """The error for a format whose library comes with an extra that is not installed."""
+    return SourceError(f"{what} needs the package {error.name!r}", "install it: pip install 'winnow[all]'")
+
+
+def known_format(name: str) -> str:
+    """The name itself, if it is a format's; nothing is imported.
+
+    Raises:
+        ContractError: no such format.
     """
     if name not in formats():
         raise ContractError(f"there is no reader for format {name!r}", f"the formats are: {', '.join(formats())}")
-    module = import_module(f"{__name__}.{name}")
-    return module.read, module.Options
+    return name

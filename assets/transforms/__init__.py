@@ -8,6 +8,7 @@ from pkgutil import iter_modules
 
 import pyarrow as pa
 
+from assets.readers import missing_library
 from catalog.errors import ContractError
 
 Transform = Callable[[pa.RecordBatch], pa.RecordBatch]
@@ -18,9 +19,13 @@ def transform(name: str) -> Transform:
 
     Raises:
         ContractError: no such transform.
+        SourceError: its library is not installed.
     """
     names = sorted(module.name for module in iter_modules(__path__))
     if name not in names:
         raise ContractError(f"there is no transform {name!r}", f"the transforms are: {', '.join(names)}")
-    function: Transform = import_module(f"{__name__}.{name}").transform
+    try:
+        function: Transform = import_module(f"{__name__}.{name}").transform
+    except ModuleNotFoundError as error:
+        raise missing_library(f"transform {name!r}", error) from None
     return function
