@@ -76,6 +76,8 @@ def _harmonised(batches: pa.RecordBatchReader, dataset: Dataset, table: Table, p
     with contextlib.closing(duckdb.connect()) as connection:
         connection.execute("SET TimeZone='UTC'")
         connection.execute("SET enable_progress_bar=false")
+        # It would take a cast that two TRYs share out of them, and so let its failure end the run.
+        connection.execute("SET disabled_optimizers='common_subexpressions'")
         connection.execute("SET enable_external_access=false")
         connection.execute("SET lock_configuration=true")
         for batch in batches:
@@ -206,9 +208,9 @@ def _expression(column: Column, mapping: Mapping) -> str:
     if mapping.values is not None:
         cases = " ".join(f"WHEN {literal(source)} THEN {literal(target)}" for source, target in mapping.values.items())
         # A value that the contract does not list is refused rather than passed on.
-        text = (
-            f"CASE CAST({text} AS VARCHAR) {cases} ELSE CASE WHEN {text} IS NOT NULL THEN error('not listed') END END"
-        )
+        # By a cast that fails: error() counts as volatile, which TRY does not take.
+        refusal = f"CAST(CAST('not listed: ' || CAST({text} AS VARCHAR) AS INTEGER) AS VARCHAR)"
+        text = f"CASE CAST({text} AS VARCHAR) {cases} ELSE {refusal} END"
     if mapping.unit is not None and mapping.unit != column.unit:
         assert column.unit is not None
         factor, offset = conversion(mapping.unit, column.unit)
@@ -254,12 +256,12 @@ def _reserved_terms(
 
 
 def _dropped(mapping: TableMapping, source: pa.Schema, dataset: Dataset) -> str:
-    """The name of the first rule that drops the row, or null."""
+    """The name of the first rule that drops the row, or null; what could not be read is refused, not dropped."""
     cases = []
     for rule, condition in mapping.drop.items():
         _resolve(condition, source, dataset)
         cases.append(f"WHEN TRY(({condition})) THEN {literal(rule)}")
-    chosen = f"CASE {' '.join(cases)} END" if cases else "NULL"
+    chosen = f"CASE WHEN _error IS NOT NULL THEN NULL {' '.join(cases)} END" if cases else "NULL"
     return f"CAST({chosen} AS VARCHAR) AS _dropped"
 
 

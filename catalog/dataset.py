@@ -10,10 +10,20 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, PrivateAttr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    PrivateAttr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from catalog.cron import cron_problem
 from catalog.errors import ContractError, UnknownDatasetError
 from catalog.expressions import expression_columns
 from catalog.located import LocatedYaml, Location, Problem, refuse, validation_problems
@@ -146,9 +156,15 @@ class Dataset(_Part):
             raise ValueError("give `table` (with `columns`), or `tables`")
         if self.tables is not None and (self.columns is not None or self.drop is not None):
             raise ValueError("with `tables`, `columns` and `drop` stand below each table")
-        if self.schedule is not None and not re.fullmatch(r"(\S+\s+){4}\S+", self.schedule):
-            raise ValueError(f"schedule {self.schedule!r} is not cron: five fields, as in '0 4 * * 1'")
         return self
+
+    @field_validator("schedule")
+    @classmethod
+    def _schedule_is_cron(cls, value: str | None) -> str | None:
+        wrong = cron_problem(value) if value is not None else None
+        if wrong:
+            raise ValueError(wrong)
+        return value
 
     @property
     def name(self) -> str:
@@ -195,7 +211,7 @@ class Dataset(_Part):
             "options": self.source.options,
             "tables": {name: mapping.model_dump(mode="json", by_alias=True) for name, mapping in self.feeds.items()},
             "row_licence": self.terms.row_licence and self.terms.row_licence.column,
-            "embargo_column": embargo and [embargo.column, embargo.months],
+            "embargo_column": [embargo.column, embargo.months] if embargo and embargo.column else None,
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -203,7 +219,11 @@ class Dataset(_Part):
     def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         """Add what each table admits, so that `dg check yaml` finds unknown columns and units by itself."""
         schema = handler.resolve_ref_schema(handler(core))
-        tables = [load_table(name) for name in table_names()]
+        try:
+            tables = [load_table(name) for name in table_names()]
+        except ContractError as error:
+            # `dg` shows a traceback for an exception, but what it misses it names: file, line, column, problem.
+            return {"type": "object", "required": error.problem.splitlines()}
         schema["properties"]["table"] = {"enum": [table.name for table in tables]}
         schema["properties"]["tables"] = {
             "type": "object",

@@ -6,21 +6,25 @@ DuckDB itself parses (``json_serialize_sql``), so what is checked is what would 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import duckdb
+import yaml
 
-SCALAR_FUNCTIONS = frozenset(
-    ["+", "-", "*", "/", "//", "%", "**", "^", "&", "|", "<<", ">>", "||", "~", "~~", "!~~", "~~*", "!~~*", "abs", "ceil", "ceiling", "floor", "round", "trunc", "sign", "sqrt", "cbrt", "exp", "ln", "log", "log2", "log10", "pow", "power", "degrees", "radians", "sin", "cos", "tan", "asin", "acos", "atan", "atan2", "pi", "greatest", "least", "isnan", "isinf", "isfinite", "coalesce", "nullif", "ifnull", "if", "concat", "concat_ws", "contains", "starts_with", "ends_with", "prefix", "suffix", "length", "strlen", "lower", "lcase", "upper", "ucase", "trim", "ltrim", "rtrim", "replace", "translate", "left", "right", "substr", "substring", "lpad", "rpad", "repeat", "reverse", "string_split", "split", "split_part", "str_split", "string_split_regex", "regexp_split_to_array", "regexp_matches", "regexp_full_match", "regexp_replace", "regexp_extract", "regexp_extract_all", "strpos", "instr", "position", "ascii", "chr", "format", "printf", "md5", "sha256", "hash", "url_decode", "url_encode", "strip_accents", "nfc_normalize", "bin", "hex", "unhex", "to_base64", "from_base64", "list_value", "list_pack", "array_value", "list_extract", "list_element", "array_extract", "list_transform", "array_transform", "apply", "list_apply", "list_filter", "array_filter", "filter", "list_contains", "list_has", "array_contains", "list_position", "list_distinct", "list_unique", "list_sort", "list_reverse_sort", "list_reverse", "list_concat", "list_cat", "list_append", "list_prepend", "list_slice", "array_slice", "list_aggregate", "list_aggr", "list_sum", "list_avg", "list_min", "list_max", "list_count", "list_any_value", "list_first", "list_last", "list_product", "list_median", "list_stddev_pop", "flatten", "len", "cardinality", "array_length", "list_zip", "list_resize", "array_to_string", "list_string_agg", "range", "generate_series", "list_reduce", "reduce", "list_bool_and", "list_bool_or", "struct_pack", "row", "struct_extract", "map", "map_from_entries", "map_extract", "map_keys", "map_values", "element_at", "json_extract", "json_extract_string", "->", "->>", "json_array_length", "json_type", "date_part", "datepart", "date_trunc", "datetrunc", "date_diff", "datediff", "date_add", "date_sub", "year", "month", "day", "hour", "minute", "second", "epoch", "epoch_ms", "epoch_us", "make_date", "make_timestamp", "strptime", "try_strptime", "strftime", "to_days", "to_months", "to_years", "last_day", "isodow", "dayofyear"]
+FUNCTION_GROUPS: dict[str, list[str]] = yaml.safe_load(
+    (Path(__file__).parent / "scalar_functions.yaml").read_text(encoding="utf-8")
 )
+SCALAR_FUNCTIONS = frozenset(name for group in FUNCTION_GROUPS.values() for name in group)
 """The functions that a contract's expression may call: pure, scalar, without access to anything outside the row."""
 
-_EXPRESSION_CLASSES = frozenset(
-    ["COLUMN_REF", "CONSTANT", "FUNCTION", "OPERATOR", "COMPARISON", "CONJUNCTION", "CASE", "CAST", "BETWEEN", "LAMBDA", "TYPE"]
-)  # fmt: skip
+_QUOTED = re.compile(r"'(?:[^']|'')*'|\"[^\"]*\"")
+_VALUES = frozenset(["COLUMN_REF", "CONSTANT", "CAST", "CASE", "LAMBDA", "TYPE"])
+_OPERATIONS = frozenset(["FUNCTION", "OPERATOR", "COMPARISON", "CONJUNCTION", "BETWEEN"])
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,8 @@ def _parse(sql: str) -> list[dict[str, Any]]:
     answer = _parser().cursor().execute("SELECT json_serialize_sql(?)", [sql]).fetchone()
     tree = json.loads(answer[0]) if answer else {}
     if tree.get("error"):
+        if tree.get("error_type") == "not implemented":
+            raise ValueError("only SELECT is answered here: nothing is written, set, attached or loaded")
         raise ValueError(str(tree.get("error_message", "it does not parse")).strip())
     statements: list[dict[str, Any]] = tree["statements"]
     return statements
@@ -65,6 +71,8 @@ def expression_columns(text: str) -> frozenset[str]:
     Raises:
         ValueError: it does not parse, or is not a scalar expression of allowed functions.
     """
+    if "->" in _QUOTED.sub("", text).replace("->>", ""):
+        raise ValueError("`->` differs between versions of DuckDB: write `lambda x: ...`, or json_extract(a, b)")
     statements = _parse(f"SELECT {text}")
     if len(statements) != 1:
         raise ValueError("it is more than one expression")
@@ -75,34 +83,43 @@ def expression_columns(text: str) -> frozenset[str]:
     clauses = ("where_clause", "having", "qualify", "sample", "group_expressions", "modifiers")
     if not plain or any(node.get(clause) for clause in clauses) or node["cte_map"]["map"]:
         raise ValueError("only one scalar expression over the source's columns is allowed, no FROM, WHERE or list")
-    columns: set[str] = set()
-    parameters: set[str] = set()
     for inner in _walk(node["select_list"][0]):
-        _check_node(inner, columns, parameters)
-    return frozenset(columns - parameters)
+        _check_node(inner)
+    return frozenset(_columns(node["select_list"][0], frozenset()))
 
 
-def _check_node(node: dict[str, Any], columns: set[str], parameters: set[str]) -> None:
+def _check_node(node: dict[str, Any]) -> None:
     kind = node.get("class")
     if kind is None:
         return
-    if kind not in _EXPRESSION_CLASSES:
+    if kind not in _VALUES | _OPERATIONS:
         raise ValueError(f"{kind.lower().replace('_', ' ')} is not allowed in a mapping's expression")
     if kind == "FUNCTION" and node["function_name"].lower() not in SCALAR_FUNCTIONS:
         raise ValueError(f"function {node['function_name']!r} is not allowed in a mapping's expression")
-    if kind == "COLUMN_REF":
-        columns.add(node["column_names"][0])
-    if kind == "LAMBDA":
-        parameters.update(
-            inner["column_names"][0] for inner in _walk(node["lhs"]) if inner.get("class") == "COLUMN_REF"
-        )
+
+
+def _columns(node: Any, parameters: frozenset[str]) -> Iterator[str]:
+    """The columns below a node, without the parameters of the lambdas around them."""
+    if isinstance(node, list):
+        for item in node:
+            yield from _columns(item, parameters)
+    elif isinstance(node, dict):
+        if node.get("class") == "COLUMN_REF":
+            name = node["column_names"][0]
+            if name.lower() not in parameters:
+                yield name
+            return
+        if node.get("class") == "LAMBDA":
+            parameters |= {name.lower() for name in _columns(node["lhs"], frozenset())}
+        for value in node.values():
+            yield from _columns(value, parameters)
 
 
 def parse_query(sql: str) -> Query:
-    """What one SELECT statement refers to.
+    """What one SELECT statement refers to, in lower case.
 
     Raises:
-        ValueError: it does not parse, or is not exactly one SELECT.
+        ValueError: it does not parse, is not exactly one SELECT, or hides what it reads.
     """
     statements = _parse(sql)
     if len(statements) != 1:
@@ -113,14 +130,21 @@ def parse_query(sql: str) -> Query:
     inside_table_function: set[int] = set()
     cte_names: set[str] = set()
     for node in _walk(statements[0]):
-        if node.get("type") == "BASE_TABLE":
+        kind = node.get("type")
+        if kind == "BASE_TABLE":
             parts = (node.get("catalog_name"), node.get("schema_name"), node["table_name"])
-            tables.add(".".join(part for part in parts if part))
-        elif node.get("type") == "TABLE_FUNCTION":
+            tables.add(".".join(part for part in parts if part).lower())
+        elif kind == "SHOW_REF" and node.get("query") is None:
+            raise ValueError("SHOW is not answered here; `FROM catalog.tables` lists the tables, DESCRIBE shows one")
+        elif kind == "TABLE_FUNCTION":
             table_functions.add(node["function"]["function_name"].lower())
             inside_table_function.add(id(node["function"]))
         elif node.get("class") == "FUNCTION" and id(node) not in inside_table_function:
             functions.add(node["function_name"].lower())
         if "cte_map" in node:
-            cte_names.update(entry["key"] for entry in node["cte_map"]["map"])
+            cte_names.update(entry["key"].lower() for entry in node["cte_map"]["map"])
+    # A name in one WITH must not excuse a file of the same name outside of it, and no file has a plain word's name.
+    odd = sorted(name for name in cte_names if not re.fullmatch(r"\w+", name))
+    if odd:
+        raise ValueError(f"WITH {odd[0]!r}: a name after WITH may have letters, digits and underscores only")
     return Query(frozenset(tables - cte_names), frozenset(table_functions), frozenset(functions))

@@ -1,4 +1,4 @@
-"""The append-only record of snapshots, stages, gate reports, versions and decisions. SQLAlchemy Core; no update, no delete."""
+"""The append-only record of snapshots, stages, gate reports, versions and decisions: no update, no delete."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from typing import TypeVar
 
 import sqlalchemy as sa
 
-from catalog.errors import BusyError, CatalogError, GateError, UnknownVersionError, VersionConflictError
+from catalog.database import create_tables, open_engine, reaching
+from catalog.errors import BusyError, GateError, UnknownVersionError, VersionConflictError
 from catalog.records import Decision, GateReport, Record, Snapshot, Stage, Version
 
 R = TypeVar("R", bound=Record)
@@ -21,7 +22,7 @@ R = TypeVar("R", bound=Record)
 _METADATA = sa.MetaData()
 
 
-def _journal(name: str, *columns: sa.Column[object]) -> sa.Table:
+def _journal(name: str, *columns: sa.schema.SchemaItem) -> sa.Table:
     """One kind of record: what is looked up by has a column, the whole record is JSON beside it."""
     return sa.Table(
         name,
@@ -57,32 +58,14 @@ DECISIONS = _journal(
 
 
 class Ledger:
-    """The ledger in one database: ``sqlite:///...`` for one machine, ``postgresql://...`` for many."""
+    """The ledger in one database: ``sqlite:///...`` for one machine, ``postgresql://...`` for many.
+
+    Every method raises CatalogError if the database does not answer.
+    """
 
     def __init__(self, url: str) -> None:
-        self.url = url
-        try:
-            self._engine = sa.create_engine(url)
-            if self._engine.dialect.name == "sqlite":
-                self._prepare_sqlite()
-            _METADATA.create_all(self._engine)
-        except (sa.exc.SQLAlchemyError, OSError, ImportError) as error:
-            raise CatalogError(
-                f"the ledger at {sa.engine.make_url(url).render_as_string()} cannot be opened: {error}",
-                "check WINNOW_HOME and WINNOW_CATALOG, and that the database server runs",
-            ) from error
-
-    def _prepare_sqlite(self) -> None:
-        database = self._engine.url.database
-        if database and database != ":memory:":
-            Path(database).parent.mkdir(parents=True, exist_ok=True)
-
-        @sa.event.listens_for(self._engine, "connect")
-        def _pragmas(connection: sa.engine.interfaces.DBAPIConnection, _: object) -> None:
-            cursor = connection.cursor()
-            cursor.execute("PRAGMA journal_mode=WAL")
-            cursor.execute("PRAGMA busy_timeout=30000")
-            cursor.close()
+        self._engine = open_engine(url)
+        create_tables(self._engine, _METADATA)
 
     def record_snapshot(self, snapshot: Snapshot) -> None:
         """Note the bytes that were fetched."""
@@ -228,23 +211,30 @@ class Ledger:
     @contextlib.contextmanager
     def _hold_postgresql(self, dataset: str) -> Iterator[None]:
         key = int.from_bytes(hashlib.sha256(dataset.encode()).digest()[:8], "big", signed=True)
-        with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            if not connection.scalar(sa.select(sa.func.pg_try_advisory_lock(key))):
+        with contextlib.ExitStack() as session:
+            with reaching(self._engine):
+                # The lock is the session's: it ends with this connection, whichever way that ends.
+                connection = session.enter_context(
+                    self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+                )
+                held = connection.scalar(sa.select(sa.func.pg_try_advisory_lock(key)))
+            if not held:
                 raise _busy(dataset, "another process")
             try:
                 yield
             finally:
-                connection.execute(sa.select(sa.func.pg_advisory_unlock(key)))
+                with contextlib.suppress(sa.exc.SQLAlchemyError):
+                    connection.execute(sa.select(sa.func.pg_advisory_unlock(key)))
 
     def _append(self, table: sa.Table, record: Record, **keys: object) -> None:
-        with self._engine.begin() as connection:
+        with reaching(self._engine), self._engine.begin() as connection:
             connection.execute(table.insert().values(body=record.model_dump_json(), **keys))
 
     def _latest(
         self, table: sa.Table, kind: type[R], *where: sa.ColumnElement[bool], order: sa.Column[int] | None = None
     ) -> R | None:
         by = table.c.id if order is None else order
-        with self._engine.connect() as connection:
+        with reaching(self._engine), self._engine.connect() as connection:
             body = connection.scalar(sa.select(table.c.body).where(*where).order_by(by.desc()).limit(1))
         return None if body is None else kind.model_validate_json(body)
 
@@ -252,7 +242,7 @@ class Ledger:
         self, table: sa.Table, kind: type[R], *where: sa.ColumnElement[bool], order: sa.Column[int] | None = None
     ) -> list[R]:
         by = table.c.id if order is None else order
-        with self._engine.connect() as connection:
+        with reaching(self._engine), self._engine.connect() as connection:
             bodies: Sequence[str] = connection.scalars(sa.select(table.c.body).where(*where).order_by(by)).all()
         return [kind.model_validate_json(body) for body in bodies]
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
+from difflib import get_close_matches
+from functools import cached_property
 from typing import Any
 
 import duckdb
@@ -13,76 +17,20 @@ import pyarrow as pa
 from catalog.dataset import Dataset
 from catalog.errors import QueryError
 from catalog.expressions import parse_query
+from catalog.inventory import INVENTORY, Access, inventory
 from catalog.ledger import Ledger
-from catalog.records import Decision, GateReport, Profile, RowTerms, Version, VersionTable
-from catalog.rights.policy import decide, effective
+from catalog.records import Decision, Profile, RowTerms, Version, VersionTable, utc_now
+from catalog.rights.policy import Terms, decide, effective
 from catalog.sql_types import literal, sql_type
-from catalog.table import Table, load_table, table_names
+from catalog.table import Table, View, load_table, table_names
 from catalog.warehouse import Warehouse, table_name
 
-TABLE_FUNCTIONS = frozenset({"range", "generate_series", "unnest", "repeat"})
-FORBIDDEN_FUNCTIONS = frozenset({"getenv", "getvariable", "current_setting"})
+TABLE_FUNCTIONS = frozenset({"range", "generate_series", "unnest", "repeat", "json_each", "json_tree"})
+FORBIDDEN_FUNCTIONS = frozenset({"getenv", "getvariable", "current_setting", "write_log", "nextval", "currval"})
 
-_CATALOG_TABLES: dict[str, pa.Schema] = {
-    "datasets": pa.schema(
-        [
-            ("dataset", pa.string()),
-            ("title", pa.string()),
-            ("tables", pa.list_(pa.string())),
-            ("licence", pa.string()),
-            ("attribution", pa.string()),
-            ("allowed", pa.bool_()),
-            ("reason", pa.string()),
-            ("changes_on", pa.date32()),
-            ("version", pa.int64()),
-            ("rows", pa.int64()),
-            ("owner", pa.string()),
-            ("schedule", pa.string()),
-        ]
-    ),
-    "versions": pa.schema(
-        [
-            ("dataset", pa.string()),
-            ("version", pa.int64()),
-            ("table", pa.string()),
-            ("rows", pa.int64()),
-            ("bytes", pa.int64()),
-            ("origin", pa.string()),
-            ("committed_at", pa.timestamp("us", tz="UTC")),
-            ("snapshot_sha256", pa.string()),
-            ("fingerprint", pa.string()),
-            ("run_id", pa.string()),
-        ]
-    ),
-    "gates": pa.schema(
-        [
-            ("dataset", pa.string()),
-            ("run_id", pa.string()),
-            ("created_at", pa.timestamp("us", tz="UTC")),
-            ("gate", pa.string()),
-            ("name", pa.string()),
-            ("table", pa.string()),
-            ("passed", pa.bool_()),
-            ("observed", pa.string()),
-            ("expected", pa.string()),
-        ]
-    ),
-    "quarantine": pa.schema(
-        [
-            ("dataset", pa.string()),
-            ("run_id", pa.string()),
-            ("table", pa.string()),
-            ("read", pa.int64()),
-            ("kept", pa.int64()),
-            ("quarantined", pa.int64()),
-            ("dropped", pa.int64()),
-            ("check", pa.string()),
-            ("column", pa.string()),
-            ("reason", pa.string()),
-            ("records", pa.int64()),
-        ]
-    ),
-}
+# DuckDB evaluates a reader's WHERE below a join where it can, so that an error in it would quote a withheld value.
+# It does not move it below a LIMIT.
+_BARRIER = "LIMIT 9223372036854775807"
 
 
 @dataclass(frozen=True)
@@ -93,6 +41,15 @@ class Withheld:
     table: str
     rows: int
     decision: Decision
+
+
+@dataclass(frozen=True)
+class Relation:
+    """Something that a query can name: a dataset's table, a canonical table, or a view on one."""
+
+    table: Table
+    dataset: str | None = None
+    view: View | None = None
 
 
 class Door:
@@ -108,178 +65,174 @@ class Door:
         at: Mapping[str, int] | None = None,
     ) -> None:
         self._warehouse = warehouse
-        self._ledger = ledger
-        self._datasets = {dataset.name: dataset for dataset in datasets}
+        self.ledger = ledger
+        self.datasets = {dataset.name: dataset for dataset in datasets}
         self.profile = profile
         self._today = today
-        self._versions = {name: self._version(name, (at or {}).get(name)) for name in self._datasets}
+        self.versions = {name: self._version(name, (at or {}).get(name)) for name in self.datasets}
         self.withheld: list[Withheld] = []
+        self.unpublished: set[str] = set()
 
     def _version(self, dataset: str, number: int | None) -> Version | None:
-        return self._ledger.current(dataset) if number is None else self._ledger.version(dataset, number)
+        return self.ledger.current(dataset) if number is None else self.ledger.version(dataset, number)
 
     # -- what may be seen ---------------------------------------------------------------------------
 
     def decision(self, dataset: str) -> Decision:
         """What the policy says of a dataset's rows that say nothing of themselves."""
-        return decide(effective(self._datasets[dataset].terms, None, None), self.profile, self._today)
+        return decide(effective(self.datasets[dataset].terms, None, None), self.profile, self._today)
 
-    def permitted(self, dataset: str, part: VersionTable) -> list[RowTerms]:
-        """The row terms of a version's table that may be seen; the others are noted as withheld."""
-        allowed = []
-        for terms in part.row_terms:
-            in_force = effective(self._datasets[dataset].terms, terms.licence, terms.embargo_until)
-            decision = decide(in_force, self.profile, self._today)
-            if decision.allowed:
-                allowed.append(terms)
-            else:
-                self.withheld.append(Withheld(dataset, part.table, terms.rows, decision))
-        return allowed
+    def judged(self, dataset: str, part: VersionTable) -> list[tuple[RowTerms, Terms, Decision]]:
+        """What rows of a version's table say of themselves, the terms in force for them, and the policy's word."""
+        found = []
+        for said in part.row_terms:
+            terms = effective(self.datasets[dataset].terms, said.licence, said.embargo_until)
+            found.append((said, terms, decide(terms, self.profile, self._today)))
+        return found
+
+    def access(self, version: Version) -> Access:
+        """How much of a version may be seen."""
+        words = {d.allowed for part in version.tables for _, _, d in self.judged(version.dataset, part)}
+        if not words:
+            words = {self.decision(version.dataset).allowed}
+        return "partly" if len(words) == 2 else "permitted" if words.pop() else "withheld"
+
+    def tells_of(self, dataset: str) -> bool:
+        """Whether what is known of all rows together (counts, extremes, refused records) may be told.
+
+        Not if any row may have terms of its own: a sum over withheld rows tells of them.
+        """
+        if self.profile == "internal":
+            return True
+        terms = self.datasets[dataset].terms
+        if terms.row_licence or (terms.embargo and terms.embargo.column) or not self.decision(dataset).allowed:
+            return False
+        said = [row for version in self.ledger.versions(dataset) for part in version.tables for row in part.row_terms]
+        said += [row for stage in self.ledger.stages(dataset) for part in stage.tables for row in part.row_terms]
+        return all(row.licence is None and row.embargo_until is None for row in said)
 
     def select(self, version: Version, table: Table) -> tuple[str, list[str]]:
         """SQL for the permitted rows of one table of a version with their effective terms, and the files it reads."""
         part = next((part for part in version.tables if part.table == table.name), None)
-        allowed = self.permitted(version.dataset, part) if part else []
+        judged = self.judged(version.dataset, part) if part else []
+        refused = [(said, decision) for said, _, decision in judged if not decision.allowed]
+        self.withheld += [Withheld(version.dataset, table.name, said.rows, decision) for said, decision in refused]
+        allowed = [(said, terms) for said, terms, decision in judged if decision.allowed]
         if not allowed:
             return _no_rows(table), []
         files = self._warehouse.files(version, table.name)
-        listed = ", ".join(map(literal, files))
-        terms = self._datasets[version.dataset].terms
-        rows = []
-        for row in allowed:
-            in_force = effective(terms, row.licence, row.embargo_until)
-            values = (row.licence, row.embargo_until, in_force.licence, in_force.embargo_until)
-            rows.append("(" + ", ".join(literal(value) for value in values) + ")")
         # An inner join, so that a row whose terms were not decided on cannot come out.
-        return (
-            "SELECT data.* REPLACE (CAST(terms.licence AS VARCHAR) AS _licence, CAST(terms.embargo AS DATE) AS _embargo_until) "
-            f"FROM read_parquet([{listed}]) AS data JOIN (VALUES {', '.join(rows)}) AS terms(said_licence, said_embargo, licence, embargo) "
+        sql = (
+            "SELECT data.* REPLACE "
+            "(CAST(terms.licence AS VARCHAR) AS _licence, CAST(terms.embargo AS DATE) AS _embargo_until) "
+            f"FROM read_parquet([{', '.join(map(literal, files))}]) AS data "
+            f"JOIN (VALUES {', '.join(_terms_row(*pair) for pair in allowed)}) "
+            "AS terms(said_licence, said_embargo, licence, embargo) "
             "ON data._licence IS NOT DISTINCT FROM CAST(terms.said_licence AS VARCHAR) "
-            "AND data._embargo_until IS NOT DISTINCT FROM CAST(terms.said_embargo AS DATE)",
-            files,
+            "AND data._embargo_until IS NOT DISTINCT FROM CAST(terms.said_embargo AS DATE)"
         )
+        return (f"{sql} {_BARRIER}" if refused else sql), files
 
     # -- the connection -----------------------------------------------------------------------------
 
-    def open(self) -> tuple[duckdb.DuckDBPyConnection, frozenset[str]]:
-        """A locked connection with a view for every table, and the names of what can be queried."""
-        views, files = self._views()
-        connection = self._warehouse.connect(files)
-        for schema in sorted({name.partition(".")[0] for name, _ in views} | {"catalog"}):
-            connection.execute(f'CREATE SCHEMA "{schema}"')
-        for name, sql in views:
-            schema, _, table = name.partition(".")
-            connection.execute(f'CREATE VIEW "{schema}"."{table}" AS {sql}')
-        for name, rows in self._catalog_rows().items():
-            connection.register("catalog_rows", pa.Table.from_pylist(rows, schema=_CATALOG_TABLES[name]))
-            connection.execute(f"CREATE TABLE catalog.{name} AS FROM catalog_rows")
-            connection.unregister("catalog_rows")
-        return connection, frozenset({name for name, _ in views} | {f"catalog.{name}" for name in _CATALOG_TABLES})
+    @cached_property
+    def relations(self) -> dict[str, Relation]:
+        """All that a query can name, but the ``catalog`` schema."""
+        found: dict[str, Relation] = {}
+        for name in table_names():
+            table = load_table(name)
+            found[name] = Relation(table)
+            for dataset in self.datasets.values():
+                if name in dataset.feeds:
+                    found[".".join(table_name(dataset.name, name))] = Relation(table, dataset.name)
+            found |= {view.name: Relation(table, view=view) for view in table.views}
+        return found
 
     def answer(self, sql: str) -> duckdb.DuckDBPyRelation:
-        """Run one SELECT.
+        """Run one SELECT. The rows come as they are fetched; fetch them within ``query_errors``.
 
         Raises:
             QueryError: it does not parse, reads files, names a table that is not there, or fails.
         """
-        connection, names = self.open()
-        query = _guard(sql, names)
-        if self.profile != "open":
-            self._record(query)
-        try:
+        wanted = _guard(sql, frozenset(self.relations) | {f"catalog.{name}" for name in INVENTORY})
+        with query_errors():
+            connection = self._open(wanted)
+            self._record(wanted)
             return connection.sql(sql)
-        except duckdb.Error as error:
-            raise QueryError(f"the query failed: {error}", "`FROM catalog.datasets` lists what there is") from None
 
-    def _record(self, tables: frozenset[str]) -> None:
-        from catalog.records import utc_now
-
-        for dataset in self._datasets.values():
-            own = {".".join(table_name(dataset.name, table)) for table in dataset.feeds} | set(dataset.feeds)
-            if own & tables:
-                self._ledger.record_decision(dataset.name, "query", self.decision(dataset.name), utc_now())
-
-    def _views(self) -> tuple[list[tuple[str, str]], list[str]]:
-        views: list[tuple[str, str]] = []
+    def _open(self, wanted: frozenset[str]) -> duckdb.DuckDBPyConnection:
+        """A locked connection that has the wanted tables and what they rest on, and can read their files only."""
+        views: dict[str, str] = {}
         files: list[str] = []
-        for name in table_names():
-            table = load_table(name)
-            members = []
-            for dataset in self._datasets.values():
-                version = self._versions[dataset.name]
-                if name not in dataset.feeds or version is None:
-                    continue
-                sql, needed = self.select(version, table)
-                member = table_name(dataset.name, name)
-                views.append((".".join(member), sql))
-                members.append(f'SELECT * FROM "{member[0]}"."{member[1]}"')
-                files += needed
-            views.append((name, " UNION ALL BY NAME ".join(members) or _no_rows(table)))
-            views += [(view.name, view.sql) for view in table.views]
-        return views, files
+        for name in sorted(wanted & self.relations.keys()):
+            self._add(name, views, files)
+        connection = self._warehouse.connect(files)
+        for schema in sorted({name.partition(".")[0] for name in views} | {"catalog"}):
+            connection.execute(f'CREATE SCHEMA "{schema}"')
+        for name, sql in views.items():
+            schema, _, table = name.partition(".")
+            connection.execute(f'CREATE VIEW "{schema}"."{table}" AS {sql}')
+        for name in sorted(INVENTORY.keys() & {name.removeprefix("catalog.") for name in wanted}):
+            connection.register("inventory", pa.Table.from_pylist(inventory(self, name), schema=INVENTORY[name]))
+            connection.execute(f"CREATE TABLE catalog.{name} AS FROM inventory")
+            connection.unregister("inventory")
+        return connection
 
-    def _catalog_rows(self) -> dict[str, list[dict[str, Any]]]:
-        allowed = [name for name in self._datasets if self.decision(name).allowed]
-        versions = [version for version in self._ledger.versions() if version.dataset in allowed]
-        reports = [report for report in self._ledger.reports() if report.dataset in allowed]
-        return {
-            "datasets": [self._dataset_row(dataset) for dataset in self._datasets.values()],
-            "versions": [self._version_row(version, part) for version in versions for part in version.tables],
-            "gates": [
-                {
-                    "dataset": report.dataset,
-                    "run_id": report.run_id,
-                    "created_at": report.created_at,
-                    **check.model_dump(),
-                }
-                for report in reports
-                for check in report.checks
-            ],
-            "quarantine": [row for report in reports for row in _quarantine_rows(report)],
-        }
+    def _add(self, name: str, views: dict[str, str], files: list[str]) -> None:
+        """Put a view after those that it rests on."""
+        if name in views:
+            return
+        relation = self.relations[name]
+        if relation.view is not None:
+            for below in sorted(parse_query(relation.view.sql).tables):
+                self._add(below, views, files)
+            views[name] = relation.view.sql
+        elif relation.dataset is None:
+            members = self._members(relation.table)
+            for member in members:
+                self._add(member, views, files)
+            selected = (f"SELECT * FROM {_quoted(member)}" for member in members)
+            # No rows, but all columns: a version from before a column's time has it as null.
+            views[name] = " UNION ALL BY NAME ".join([_no_rows(relation.table), *selected])
+        else:
+            version = self.versions[relation.dataset]
+            if version is None:
+                self.unpublished.add(relation.dataset)
+            views[name], needed = self.select(version, relation.table) if version else (_no_rows(relation.table), [])
+            files += needed
 
-    def _dataset_row(self, dataset: Dataset) -> dict[str, Any]:
-        decision = self.decision(dataset.name)
-        version = self._versions[dataset.name]
-        shown = version if version is not None and decision.allowed else None
-        return {
-            "dataset": dataset.name,
-            "title": dataset.title,
-            "tables": list(dataset.feeds),
-            "licence": dataset.terms.licence,
-            "attribution": dataset.terms.attribution,
-            "allowed": decision.allowed,
-            "reason": decision.reason,
-            "changes_on": decision.changes_on,
-            "version": shown and shown.number,
-            "rows": shown and sum(row.rows for part in shown.tables for row in self.permitted(dataset.name, part)),
-            "owner": dataset.owner,
-            "schedule": dataset.schedule,
-        }
+    def _members(self, table: Table) -> list[str]:
+        return [name for name, relation in self.relations.items() if relation.dataset and relation.table == table]
 
-    def _version_row(self, version: Version, part: VersionTable) -> dict[str, Any]:
-        return {
-            "dataset": version.dataset,
-            "version": version.number,
-            "table": part.table,
-            "rows": sum(row.rows for row in self.permitted(version.dataset, part)),
-            "bytes": part.bytes,
-            "origin": version.origin,
-            "committed_at": version.committed_at,
-            "snapshot_sha256": version.snapshot_sha256,
-            "fingerprint": version.fingerprint,
-            "run_id": version.run_id,
-        }
+    def _record(self, wanted: frozenset[str]) -> None:
+        """Note in the ledger whose rows were asked for under a profile that not everybody has."""
+        asked: set[str] = set()
+        for relation in (self.relations[name] for name in wanted & self.relations.keys()):
+            of_table = [name for name, dataset in self.datasets.items() if relation.table.name in dataset.feeds]
+            asked.update([relation.dataset] if relation.dataset else of_table)
+        for dataset in sorted(asked):
+            self._note(dataset, "query")
 
-    # -- two versions beside one another ------------------------------------------------------------
+    def _note(self, dataset: str, door: str) -> None:
+        if self.profile != "open":
+            self.ledger.record_decision(dataset, door, self.decision(dataset), utc_now())
+
+    # -- two versions beside one another, and what was refused ---------------------------------------
 
     def diff(self, older: Version, newer: Version) -> list[dict[str, Any]]:
-        """Per table: rows added, removed and changed by key, and columns that came or went; permitted rows only."""
+        """Per table: rows added, removed and changed by key, and columns that came or went; permitted rows only.
+
+        Raises:
+            QueryError: nothing of either version may be seen under this profile.
+        """
+        if self.access(older) == self.access(newer) == "withheld":
+            raise self._refusal(newer.dataset, self.decision(newer.dataset).reason)
+        self._note(newer.dataset, "diff")
         found = []
-        for name in self._datasets[newer.dataset].feeds:
+        for name in sorted({part.table for part in (*older.tables, *newer.tables)} & set(table_names())):
             table = load_table(name)
             (old_sql, old_files), (new_sql, new_files) = self.select(older, table), self.select(newer, table)
-            with self._warehouse.connect([*old_files, *new_files]) as connection:
+            with query_errors(), self._warehouse.connect([*old_files, *new_files]) as connection:
                 connection.execute(f"CREATE VIEW older AS {old_sql}")
                 connection.execute(f"CREATE VIEW newer AS {new_sql}")
                 found.append({"table": name, **_compare(connection, table.key)})
@@ -289,94 +242,111 @@ class Door:
         """Refused records of the latest run with their reasons; they inherit their dataset's terms.
 
         Raises:
-            QueryError: the dataset is withheld under this profile.
+            QueryError: they are withheld under this profile.
         """
-        decision = self.decision(dataset)
-        if not decision.allowed:
-            raise QueryError(
-                f"{dataset} is withheld under {self.profile}: {decision.reason}",
-                "ask with `--profile internal` if you may",
-            )
-        stage = self._ledger.stage(dataset)
+        if not self.tells_of(dataset):
+            decision = self.decision(dataset)
+            its_own = "its records have terms of their own, which a refused record does not tell reliably"
+            raise self._refusal(dataset, its_own if decision.allowed else decision.reason)
+        self._note(dataset, "quarantine")
+        stage = self.ledger.stage(dataset)
         if stage is None or not stage.quarantine:
             return [], []
         listed = ", ".join(map(literal, stage.quarantine))
-        with self._warehouse.connect(stage.quarantine) as connection:
+        with query_errors(), self._warehouse.connect(stage.quarantine) as connection:
             relation = connection.sql(f"FROM read_parquet([{listed}]) ORDER BY source LIMIT {int(limit)}")
             return relation.columns, relation.fetchall()
 
+    def _refusal(self, dataset: str, reason: str) -> QueryError:
+        return QueryError(
+            f"{dataset} is withheld under {self.profile}: {reason}",
+            f"`winnow terms {dataset}` says what each profile may have; ask with `--profile internal` if you may",
+        )
 
-def _quarantine_rows(report: GateReport) -> list[dict[str, Any]]:
-    rows = []
-    for table in report.tables:
-        counts = {
-            "dataset": report.dataset,
-            "run_id": report.run_id,
-            "table": table.table,
-            "read": table.read,
-            "kept": table.kept,
-            "quarantined": table.quarantined,
-            "dropped": sum(table.dropped.values()),
-        }
-        rows.append(counts)
-        rows += [{**counts, **failure.model_dump()} for failure in table.failures]
-    return rows
+
+@contextmanager
+def query_errors() -> Iterator[None]:
+    """Turn what DuckDB raises while a query is bound or its rows are fetched into a QueryError."""
+    try:
+        yield
+    except (duckdb.Error, pa.ArrowException) as error:
+        raise QueryError(
+            f"the query failed: {str(error).strip()}",
+            "`DESCRIBE <table>` shows a table's columns, `FROM catalog.tables` the tables",
+        ) from None
 
 
 def _guard(sql: str, names: frozenset[str]) -> frozenset[str]:
-    """The tables that a query reads, if it reads nothing but what the door shows."""
+    """The tables that a query reads, in lower case, if it reads nothing but what the door shows."""
     try:
         query = parse_query(sql)
     except ValueError as error:
-        raise QueryError(
-            f"the query is not one SELECT: {error}", "write one SELECT, FROM, WITH, DESCRIBE or SUMMARIZE"
-        ) from None
+        raise QueryError(str(error), _how_to_ask(sql)) from None
     functions = (query.table_functions - TABLE_FUNCTIONS) | (query.functions & FORBIDDEN_FUNCTIONS)
     if functions:
         raise QueryError(
             f"function {min(functions)!r} is not available here: it reaches outside the permitted rows",
-            "query the tables that `FROM catalog.datasets` lists; for files use DuckDB directly on a release",
+            "query the tables that `FROM catalog.tables` lists; to read files, use DuckDB itself",
         )
-    known = {name.lower() for name in names}
-    unknown = sorted(name for name in query.tables if name.lower() not in known)
+    unknown = sorted(query.tables - names)
     if unknown:
-        raise QueryError(
-            f"there is no table {unknown[0]!r} here (files and paths are not read at this door)",
-            f"the tables are: {', '.join(sorted(names))}",
+        raise QueryError(*_no_such_table(unknown[0], names))
+    return query.tables
+
+
+def _how_to_ask(sql: str) -> str:
+    if re.match(r"\s*pivot\b", sql, re.IGNORECASE):
+        return "write the values out: PIVOT table ON column IN ('a', 'b') USING count(*)"
+    return "write one SELECT, FROM, WITH, DESCRIBE, SUMMARIZE or PIVOT"
+
+
+def _no_such_table(name: str, names: frozenset[str]) -> tuple[str, str]:
+    if re.search(r"[/\\*?]|://|\.(parquet|csv|json|tsv|txt|gz|zst|db|duckdb|xlsx)$", name):
+        return (
+            f"{name!r} is a file: files and paths are not read at this door, because rows there may be withheld",
+            "query the tables that `FROM catalog.tables` lists; to read files, use DuckDB itself",
         )
-    return frozenset(name.lower() for name in query.tables)
+    short = {known.partition(".")[2]: known for known in names}
+    near = get_close_matches(name, [*names, *short], n=1)
+    hint = f"did you mean {short.get(near[0], near[0])}? " if near else ""
+    return f"there is no table {name!r} here", f'{hint}`winnow query "FROM catalog.tables"` lists them'
+
+
+def _terms_row(said: RowTerms, in_force: Terms) -> str:
+    values = (said.licence, said.embargo_until, in_force.licence, in_force.embargo_until)
+    return "(" + ", ".join(literal(value) for value in values) + ")"
+
+
+def _quoted(name: str) -> str:
+    schema, _, table = name.partition(".")
+    return f'"{schema}"."{table}"'
 
 
 def _compare(connection: duckdb.DuckDBPyConnection, key: Sequence[str]) -> dict[str, Any]:
-    old, new = connection.sql("FROM older").columns, connection.sql("FROM newer").columns
-    kinds = {
-        name: dict(zip(relation.columns, map(str, relation.types), strict=True))
-        for name in ("older", "newer")
-        for relation in [connection.sql(f"FROM {name}")]
-    }
+    old, new = (
+        dict(zip(relation.columns, map(str, relation.types), strict=True))
+        for relation in (connection.sql("FROM older"), connection.sql("FROM newer"))
+    )
     both = [name for name in new if name in old]
     compared = ", ".join(f'"{name}"' for name in both)
     keys = ", ".join(f'"{name}"' for name in key)
+    matched = " AND ".join(f'a."{name}" IS NOT DISTINCT FROM b."{name}"' for name in key)
     ((added, removed, changed),) = connection.sql(
         f"""
         WITH a AS (SELECT {keys}, hash(row({compared})) AS content FROM older),
              b AS (SELECT {keys}, hash(row({compared})) AS content FROM newer)
-        SELECT count(*) FILTER (a.content IS NULL), count(*) FILTER (b.content IS NULL), count(*) FILTER (a.content <> b.content)
-        FROM a FULL JOIN b USING ({keys})
+        SELECT count(*) FILTER (a.content IS NULL), count(*) FILTER (b.content IS NULL),
+               count(*) FILTER (a.content <> b.content)
+        FROM a FULL JOIN b ON {matched}
         """
     ).fetchall()
-    retyped = [
-        f"{name}: {kinds['older'][name]} -> {kinds['newer'][name]}"
-        for name in both
-        if kinds["older"][name] != kinds["newer"][name]
-    ]
     return {
         "rows_added": added,
         "rows_removed": removed,
         "rows_changed": changed,
         "columns_added": [name for name in new if name not in old],
         "columns_removed": [name for name in old if name not in new],
-        "columns_retyped": retyped,
+        "columns_retyped": [f"{name}: {old[name]} -> {new[name]}" for name in both if old[name] != new[name]],
     }
 
 

@@ -7,8 +7,7 @@ transaction each; which snapshots form a version is the ledger's to say.
 from __future__ import annotations
 
 import contextlib
-import errno
-import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,20 +15,25 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import fsspec
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
+from sqlalchemy.exc import IntegrityError
 
+from catalog.database import create_tables, open_engine, reaching
 from catalog.errors import CatalogError, StorageError
 from catalog.records import RowTerms, Stage, StagedTable, Version, VersionTable
 from catalog.sql_types import literal
+from catalog.store import is_local, open_store, storing
 from catalog.table import Table
 
 ROW_GROUP_ROWS = 122_880
 ROW_GROUP_BYTES = 32 << 20
 FILE_BYTES = 512 << 20
 SORT_MEMORY = "256MB"
+SORT_THREADS = 2
+
+_OWN = re.compile(r"(\w+/\w+__\w+/(data|metadata)|quarantine/\w+/\w+)/")
 
 
 def table_name(dataset: str, table: str) -> tuple[str, str]:
@@ -46,7 +50,7 @@ class Warehouse:
         self.root = root.rstrip("/")
         self._catalog_url = catalog_url
         self._scratch = scratch
-        self._filesystem, _ = fsspec.core.url_to_fs(self.root)
+        self._filesystem = open_store(self.root)
         self._iceberg: Any = None
 
     # -- writing ------------------------------------------------------------------------------------
@@ -61,7 +65,7 @@ class Warehouse:
         """
         namespace, name = table_name(dataset, table.name)
         target = f"{self.root}/{namespace}/{name}/data/{run_id}"
-        with self._storage_guard(target), self.scratch() as scratch:
+        with self._writing(target), self.scratch() as scratch:
             local = scratch / "rows.parquet"
             rows, is_sorted = _write_in_order_of_arrival(batches, table, local)
             row_terms = _row_terms(local) if rows else ()
@@ -82,7 +86,7 @@ class Warehouse:
     def put_quarantine(self, rows: pa.Table, dataset: str, run_id: str, index: int) -> str:
         """Keep refused records as one Parquet file, apart from the tables."""
         target = f"{self.root}/quarantine/{dataset}/{run_id}"
-        with self._storage_guard(target), self.scratch() as scratch:
+        with self._writing(target), self.scratch() as scratch:
             local = scratch / "quarantine.parquet"
             pq.write_table(rows, local, compression="zstd")
             return self._put(local, f"{target}/{index:05d}.parquet")
@@ -98,31 +102,21 @@ class Warehouse:
             shutil.rmtree(folder, ignore_errors=True)
 
     @contextlib.contextmanager
-    def _storage_guard(self, target: str) -> Iterator[None]:
+    def _writing(self, target: str) -> Iterator[None]:
+        """On any error, interrupts included, nothing stays below the target."""
         try:
-            yield
-        except (OSError, duckdb.Error) as error:
-            self.discard([target])
-            if isinstance(error, duckdb.Error) and not _is_full(error):
-                raise
-            what = "the disk is full" if _is_full(error) else str(error)
-            raise StorageError(
-                f"staging below {target} failed: {what}",
-                f"free space there and below {self._scratch}, or move WINNOW_HOME or WINNOW_WAREHOUSE; then run again",
-            ) from error
+            with storing(f"writing below {target}", self._scratch):
+                yield
         except BaseException:
             self.discard([target])
             raise
 
     def _sorted_files(self, source: Path, table: Table, scratch: Path, target: str) -> Iterator[str]:
-        order = ", ".join(f'"{name}" NULLS LAST' for name in table.sort)
         with contextlib.closing(duckdb.connect()) as connection:
-            connection.execute(f"SET memory_limit='{SORT_MEMORY}'")
-            connection.execute(f"SET temp_directory='{scratch / 'spill'}'")
-            query = f"SELECT * FROM read_parquet('{source}') ORDER BY {order}"
-            reader = connection.sql(query).to_arrow_reader(16_384)
-            batches: Iterator[pa.RecordBatch] = iter(reader)
-            first = next(batches, None)
+            # Each thread holds a row group: on a machine of many cores that alone would exceed the memory.
+            connection.execute(f"SET threads={SORT_THREADS}")
+            connection.execute(f"SET temp_directory={literal(scratch / 'spill')}")
+            first, batches = _sorted_batches(connection, source, table)
             index = 0
             while first is not None:
                 local = scratch / f"sorted-{index:05d}.parquet"
@@ -134,7 +128,7 @@ class Warehouse:
                 index += 1
 
     def _put(self, local: Path, target: str) -> str:
-        if isinstance(self._filesystem, fsspec.implementations.local.LocalFileSystem):
+        if is_local(self._filesystem):
             path = Path(self._filesystem._strip_protocol(target))
             path.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(local, path)
@@ -144,9 +138,9 @@ class Warehouse:
         return target
 
     def discard(self, targets: Sequence[str]) -> None:
-        """Remove staged files or folders that were not committed."""
+        """Remove staged files or folders that were not committed; what cannot be removed now is left to vacuum."""
         for target in targets:
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(FileNotFoundError, StorageError), storing(f"removing {target}", self._scratch):
                 self._filesystem.rm(target, recursive=True)
 
     # -- committing ---------------------------------------------------------------------------------
@@ -155,15 +149,32 @@ class Warehouse:
     def iceberg(self) -> Any:
         """The pyiceberg catalog (opened on first use: importing it takes a second)."""
         if self._iceberg is None:
-            from pyiceberg.catalog.sql import SqlCatalog
+            from pyiceberg.catalog.sql import SqlCatalog, SqlCatalogBaseTable
 
-            self._iceberg = SqlCatalog("winnow", uri=self._catalog_url, warehouse=self.root, **_s3_properties())
+            engine = open_engine(self._catalog_url)
+            create_tables(engine, SqlCatalogBaseTable.metadata)
+            # For s3:// the same client as ours, so that it finds the same keys and the same endpoint.
+            client = {} if is_local(self._filesystem) else {"py-io-impl": "pyiceberg.io.fsspec.FsspecFileIO"}
+            with reaching(engine):
+                self._iceberg = SqlCatalog("winnow", uri=self._catalog_url, warehouse=self.root, **client)
+            self._iceberg.engine.dispose()
+            self._iceberg.engine = engine  # ours waits for locks and pools nothing
         return self._iceberg
 
+    @contextlib.contextmanager
+    def _at_iceberg(self, doing: str) -> Iterator[None]:
+        with reaching(self.iceberg.engine), storing(doing, self._scratch):
+            yield
+
     def commit(self, stage: Stage, tables: Sequence[Table]) -> tuple[VersionTable, ...]:
-        """Make staged files the state of their Iceberg tables. Nothing shows until the ledger records the version."""
+        """Make staged files the state of their Iceberg tables. Nothing shows until the ledger records the version.
+
+        Raises:
+            StorageError: the disk or the object store did not take the metadata.
+        """
         contracts = {table.name: table for table in tables}
-        return tuple(self._commit_table(stage, staged, contracts[staged.table]) for staged in stage.tables)
+        with self._at_iceberg(f"committing {stage.dataset}"):
+            return tuple(self._commit_table(stage, staged, contracts[staged.table]) for staged in stage.tables)
 
     def _commit_table(self, stage: Stage, staged: StagedTable, contract: Table) -> VersionTable:
         from pyiceberg.expressions import AlwaysTrue
@@ -200,7 +211,8 @@ class Warehouse:
         try:
             table = self.iceberg.load_table(identifier)
         except NoSuchTableError:
-            self.iceberg.create_namespace_if_not_exists(identifier[0])
+            with contextlib.suppress(IntegrityError):  # another dataset of the domain was quicker
+                self.iceberg.create_namespace_if_not_exists(identifier[0])
             namespace, name = identifier
             table = self.iceberg.create_table(
                 identifier,
@@ -222,14 +234,15 @@ class Warehouse:
         part = next((part for part in version.tables if part.table == table), None)
         if part is None:
             return []
-        scan = self.iceberg.load_table(part.iceberg_table).scan(snapshot_id=part.iceberg_snapshot)
-        return sorted(task.file.file_path for task in scan.plan_files())
+        with self._at_iceberg(f"reading {version}"):
+            scan = self.iceberg.load_table(part.iceberg_table).scan(snapshot_id=part.iceberg_snapshot)
+            return sorted(task.file.file_path for task in scan.plan_files())
 
     def connect(self, files: Sequence[str] = ()) -> duckdb.DuckDBPyConnection:
         """A DuckDB connection that can read the warehouse's files and nothing else, with its settings locked."""
         connection = duckdb.connect()
         connection.execute("SET TimeZone='UTC'")
-        if not isinstance(self._filesystem, fsspec.implementations.local.LocalFileSystem):
+        if not is_local(self._filesystem):
             connection.register_filesystem(self._filesystem)
         paths = ", ".join(literal(file) for file in files)
         connection.execute(f"SET allowed_paths=[{paths}]")
@@ -252,14 +265,19 @@ class Warehouse:
         for version in sorted(versions, key=lambda version: version.number):
             for part in version.tables:
                 referred.setdefault(part.iceberg_table, []).append(part.iceberg_snapshot)
-        for namespace in self.iceberg.list_namespaces():
-            for identifier in self.iceberg.list_tables(namespace):
-                keep |= set(map(self._strip, self._expire(identifier, referred.get(".".join(identifier), []))))
-        held = self._filesystem.find(self.root, detail=True)
-        removed = [path for path in held if self._strip(path) not in keep]
-        for path in removed:
-            self._filesystem.rm_file(path)
+        with self._at_iceberg("vacuum"):
+            for namespace in self.iceberg.list_namespaces():
+                for identifier in self.iceberg.list_tables(namespace):
+                    keep |= set(map(self._strip, self._expire(identifier, referred.get(".".join(identifier), []))))
+            held = self._filesystem.find(self.root, detail=True)
+            removed = [path for path in held if self._is_ours(path) and self._strip(path) not in keep]
+            if removed:
+                self._filesystem.rm(removed)
         return removed, sum(held[path]["size"] for path in removed)
+
+    def _is_ours(self, path: str) -> bool:
+        """Whether a file lies where the warehouse writes; others may keep theirs beside."""
+        return _OWN.match(self._strip(path).removeprefix(f"{self._strip(self.root)}/")) is not None
 
     def _strip(self, path: str) -> str:
         return str(self._filesystem._strip_protocol(path))
@@ -291,7 +309,8 @@ class _ParquetFile:
 
     def __init__(self, path: Path, table: Table) -> None:
         self._schema = table.arrow_schema
-        self._writer = pq.ParquetWriter(path, self._schema, compression="zstd", write_page_index=True)
+        self._sink = pa.OSFile(str(path), "wb")
+        self._writer = pq.ParquetWriter(self._sink, self._schema, compression="zstd", write_page_index=True)
         self._waiting: list[pa.RecordBatch] = []
         self._waiting_rows = self._waiting_bytes = 0
         self.bytes = 0
@@ -300,9 +319,11 @@ class _ParquetFile:
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
-        if kind is None:
-            self._flush()
-        self._writer.close()
+        # After a failure the writer is not closed, which would write; a file left open would go on filling the disk.
+        with self._sink:
+            if kind is None:
+                self._flush()
+                self._writer.close()
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Add a batch; a row group is written when enough has come together."""
@@ -337,6 +358,23 @@ def _write_in_order_of_arrival(batches: Iterable[pa.RecordBatch], table: Table, 
     return rows, is_sorted
 
 
+def _sorted_batches(
+    connection: duckdb.DuckDBPyConnection, source: Path, table: Table
+) -> tuple[pa.RecordBatch | None, Iterator[pa.RecordBatch]]:
+    """The first batch in the table's order, and those after it."""
+    order = ", ".join(f'"{name}" NULLS LAST' for name in table.sort)
+    query = f"SELECT * FROM read_parquet({literal(source)}) ORDER BY {order}"
+    connection.execute(f"SET memory_limit='{SORT_MEMORY}'")
+    try:
+        batches = iter(connection.sql(query).to_arrow_reader(16_384))
+        return next(batches, None), batches
+    except duckdb.OutOfMemoryException:
+        # Rows of many megabytes each: DuckDB sorts no fewer than 2048 together. Its own limit is most of the memory.
+        connection.execute("RESET memory_limit")
+        batches = iter(connection.sql(query).to_arrow_reader(16_384))
+        return next(batches, None), batches
+
+
 def _ascending(keys: pl.DataFrame) -> bool:
     """Whether rows ascend by all columns in turn; nulls count as out of order, so that the sort decides."""
     in_order = pl.lit(True)
@@ -355,30 +393,20 @@ def _row_terms(path: Path) -> tuple[RowTerms, ...]:
 
 def _evolve(table: Any, schema: pa.Schema) -> None:
     """Let an existing Iceberg table follow its contract: new columns are added, those given up are dropped."""
-    surplus = [field.name for field in table.schema().fields if field.name not in schema.names]
+    from pyiceberg.exceptions import ValidationError
+
+    present = [field.name for field in table.schema().fields]
+    surplus = [name for name in present if name not in schema.names]
     try:
+        # Tried first, and not committed: the change proper must allow a column to become required, and so any type.
+        same = [field.with_nullable(True) for field in schema if field.name in present]
+        table.update_schema().union_by_name(pa.schema(same))
         with table.update_schema(allow_incompatible_changes=True) as update:
             update.union_by_name(schema)
             for name in surplus:
                 update.delete_column(name)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, ValidationError) as error:
         raise CatalogError(
             f"table {'.'.join(table.name())} cannot follow its contract: {error}",
             "a column may be added, dropped or widened; for another type give it another name",
         ) from error
-
-
-def _s3_properties() -> dict[str, str]:
-    """What pyiceberg wants to be told of the usual AWS environment."""
-    names = {
-        "s3.endpoint": "AWS_ENDPOINT_URL",
-        "s3.access-key-id": "AWS_ACCESS_KEY_ID",
-        "s3.secret-access-key": "AWS_SECRET_ACCESS_KEY",
-        "s3.session-token": "AWS_SESSION_TOKEN",
-        "s3.region": "AWS_DEFAULT_REGION",
-    }
-    return {name: os.environ[variable] for name, variable in names.items() if variable in os.environ}
-
-
-def _is_full(error: Exception) -> bool:
-    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or "No space left" in str(error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from dagster_project.curate import House
 
 PROFILES = ("open", "noncommercial", "internal")
+FORMATS = ("table", "csv", "json", "parquet")
 REFUSED, INTERRUPTED = 1, 130
+LEAST_ROOM = 1 << 20  # bytes
 
 
 class _Group(click.Group):
@@ -33,6 +36,31 @@ class _Group(click.Group):
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(REFUSED)
+        except Exception as error:
+            full = _full_disk(error)
+            if full is None:
+                raise
+            remedy = "free space there, or move WINNOW_HOME; then run again"
+            click.echo(f"error: the disk of {full} is full: {str(error).splitlines()[0]}\n  remedy: {remedy}", err=True)
+            sys.exit(REFUSED)
+
+
+def _full_disk(error: Exception) -> Path | None:
+    """The home, if its disk has no room left for a database: SQLite tells that only as an I/O error."""
+    from sqlalchemy.exc import OperationalError
+
+    from dagster_project.settings import Settings
+
+    home = Settings.from_environment().home
+    no_room = home.exists() and shutil.disk_usage(home).free < LEAST_ROOM
+    return home if isinstance(error, OSError | OperationalError) and no_room else None
+
+
+def _leave_interrupted() -> None:
+    """End at once: native libraries would report, line by line, what an interrupt left open."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(INTERRUPTED)
 
 
 def _house() -> House:
@@ -78,35 +106,51 @@ def _profile_option(function: Callable[..., Any]) -> Callable[..., Any]:
     )(function)
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="winnow")
 def main() -> None:
-    """Curate science data into versioned tables, behind gates, with their rights.
+    r"""Curate science data into versioned tables, behind quality gates, with the rights of every row.
 
-    A first walk: `winnow run --sample`, then `winnow list`, then `winnow query "FROM catalog.datasets"`.
-    Everything is kept below WINNOW_HOME (default: .winnow here).
+    \b
+    A first walk:
+      winnow run --sample                       curate the bundled samples
+      winnow list                               see what there is
+      winnow query "FROM catalog.tables"        see what can be asked
+      winnow query "FROM crystals.structures LIMIT 3"
+
+    Everything is kept below WINNOW_HOME (default: .winnow here). WINNOW_WAREHOUSE and WINNOW_CATALOG
+    move the data files to s3://... and the database to postgresql://...
     """
 
 
-@main.command("list")
+@main.command("list", short_help="List the datasets and how they stand.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 @_profile_option
 def list_(as_json: bool, profile: str) -> None:
-    """List the datasets: table, licence, embargo, latest version, rows, last gate."""
+    """List the datasets: tables, licence, embargo, latest version, rows, last gate.
+
+    Rows are those that the profile may see; of withheld rows not even their number is shown.
+    """
     from dagster_project import show
 
     show.datasets(_door(profile), as_json)
 
 
-@main.command()
+@main.command(short_help="Curate datasets: fetch, read, harmonise, gate, publish.")
 @click.argument("datasets", nargs=-1, metavar="[DATASET]...")
 @click.option("--sample", is_flag=True, help="Use the bundled samples instead of the real sources.")
 @click.option("--source", metavar="URI", help="Take one dataset's bytes from here: a file, a folder, http(s) or s3.")
 @click.option("--jobs", default=1, show_default=True, type=click.IntRange(1), help="Processes to spread the work over.")
 def run(datasets: tuple[str, ...], sample: bool, source: str | None, jobs: int) -> None:
-    """Curate DATASETs (all, if none is named): fetch, read, harmonise, gate, publish.
+    r"""Curate DATASETs (all, if none is named): fetch, read, harmonise, gate, publish.
 
-    Runs through Dagster, so `winnow ui` shows it. Exits with 0 only if every dataset was published or unchanged.
+    Runs through Dagster, so `winnow ui` shows it. Unchanged bytes are not parsed again and make no new version.
+    Exits with 0 only if every dataset was published or unchanged; a refused one keeps its last good version.
+
+    \b
+      winnow run genomics/clinvar                       from where its owner publishes it
+      winnow run --sample                               all datasets, from the bundled samples
+      winnow run crystals/cod --source folder/of/cifs   from your own copy
     """
     from catalog.dataset import load_dataset, load_datasets
 
@@ -124,21 +168,29 @@ def run(datasets: tuple[str, ...], sample: bool, source: str | None, jobs: int) 
             outcomes = runs.run(house, chosen, sample, source, jobs)
     except KeyboardInterrupt:
         click.echo("interrupted: nothing was published; the same command goes on where this one stopped", err=True)
-        sys.exit(INTERRUPTED)
+        _leave_interrupted()
     show.outcomes(outcomes)
     if any(outcome.status == "interrupted" for outcome in outcomes):
-        sys.exit(INTERRUPTED)
+        _leave_interrupted()
     if not all(outcome.succeeded for outcome in outcomes):
         sys.exit(REFUSED)
 
 
-@main.command()
+@main.command(short_help="Give the contributor's verdict on datasets.")
 @click.argument("datasets", nargs=-1, metavar="[DATASET]...")
-@click.option("--format", "form", type=click.Choice(["text", "markdown"]), default="text", show_default=True)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "markdown"]),
+    default="text",
+    show_default=True,
+    help="`markdown` is for a pull request.",
+)
 def check(datasets: tuple[str, ...], form: str) -> None:
     """Give the contributor's verdict on DATASETs (all, if none is named): contract, terms, sample, gates.
 
-    Writes nothing outside a temporary folder.
+    Every problem comes with file, line and column. Writes nothing outside a temporary folder.
+    Exits with 0 only if nothing is wrong.
     """
     from dagster_project import show
     from dagster_project.check import check_datasets
@@ -149,72 +201,110 @@ def check(datasets: tuple[str, ...], form: str) -> None:
         sys.exit(REFUSED)
 
 
-@main.command()
+@main.command(short_help="Answer one SELECT over the tables.")
 @click.argument("sql")
 @_profile_option
 @click.option("--at", multiple=True, metavar="DATASET@VERSION", help="Read a past version; may be given for several.")
+@click.option("--format", "form", type=click.Choice(FORMATS), help="Default: table, or what FILE ends with.")
 @click.option(
-    "--format", "form", type=click.Choice(["table", "csv", "json", "parquet"]), help="Default: table, or by -o."
+    "-o",
+    "--output",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write all rows here instead of printing: .parquet, .csv or .json.",
 )
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write here instead of printing.")
 def query(sql: str, profile: str, at: tuple[str, ...], form: str | None, output: Path | None) -> None:
-    """Answer one SELECT over the canonical tables.
+    r"""Answer one SELECT (in DuckDB's SQL) over the tables.
 
-    Tables: genomics.clinical_significance and its like; one per dataset (genomics.clinvar__clinical_significance);
-    catalog.datasets, catalog.versions, catalog.gates, catalog.quarantine.
+    \b
+    Tables:
+      genomics.clinical_significance             canonical: all datasets that feed it
+      genomics.clinvar__clinical_significance    one dataset's part of it
+      catalog.tables, .columns, .datasets, .versions, .gates, .quarantine
+
+    \b
+      winnow query "DESCRIBE crystals.structures"
+      winnow query "FROM genomics.clinical_significance" --at genomics/clinvar@1 -o clinvar.parquet
+
+    Files are not read here: rows in them may be withheld.
     """
+    from catalog.query import query_errors
     from dagster_project import show
 
+    chosen = _form(form, output)
     door = _door(profile, at)
-    show.answer(door.answer(sql), form, output)
+    with query_errors():
+        show.answer(door.answer(sql), chosen, output)
     show.withheld(door)
 
 
-@main.command()
+def _form(form: str | None, output: Path | None) -> str:
+    if output is None:
+        if form == "parquet":
+            raise click.UsageError("--format parquet needs -o FILE")
+        return form or "table"
+    form = form or output.suffix.lstrip(".").lower()
+    if form not in FORMATS[1:]:
+        raise click.UsageError(f"{output} does not tell the format: add --format {', '.join(FORMATS[1:])}")
+    return form
+
+
+@main.command(short_help="Show the history of a dataset.")
 @click.argument("dataset")
 @_profile_option
 def versions(dataset: str, profile: str) -> None:
-    """Show the history of DATASET."""
+    """Show the history of DATASET, newest first.
+
+    Any of these versions can be read: `winnow query ... --at DATASET@VERSION`.
+    """
     from dagster_project import show
 
     _known([dataset])
     show.versions(_door(profile), dataset)
 
 
-@main.command()
+@main.command(short_help="Compare two versions of a dataset.")
 @click.argument("older", metavar="DATASET@OLDER")
 @click.argument("newer", metavar="DATASET@NEWER")
 @_profile_option
 def diff(older: str, newer: str, profile: str) -> None:
-    """Compare two versions: rows added, removed, changed; columns that came or went."""
+    r"""Compare two versions: rows added, removed, changed; columns that came or went.
+
+    Rows are matched by their table's key. Only rows that the profile may see are counted.
+
+    \b
+      winnow diff genomics/clinvar@1 genomics/clinvar@2
+    """
     from dagster_project import show
 
     (old_name, old), (new_name, new) = _version_of(older), _version_of(newer)
     if old_name != new_name:
-        raise click.UsageError("both must be versions of one dataset")
+        raise click.UsageError(f"both must be versions of one dataset, not of {old_name} and {new_name}")
     _known([new_name])
-    house = _house()
     door = _door(profile)
-    show.diff(door.diff(house.ledger.version(old_name, old), house.ledger.version(new_name, new)))
+    show.diff(door.diff(door.ledger.version(old_name, old), door.ledger.version(new_name, new)))
     show.withheld(door)
 
 
-@main.command()
+@main.command(short_help="Show the records that the gates refused.")
 @click.argument("dataset")
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(1), help="Most records to show.")
 @_profile_option
 def quarantine(dataset: str, limit: int, profile: str) -> None:
-    """Show the refused records of DATASET's latest run, and why they were refused."""
+    """Show the refused records of DATASET's latest run: where each stands in the source, and what was wrong."""
     from dagster_project import show
 
     _known([dataset])
     show.quarantine(*_door(profile).quarantine(dataset, limit))
 
 
-@main.command()
+@main.command(short_help="Show licence, obligations and attribution.")
 @click.argument("dataset", required=False)
 def terms(dataset: str | None) -> None:
-    """Show the obligations and the attribution of DATASET (all, if none is named), and what is withheld until when."""
+    """Show the terms of DATASET (all, if none is named).
+
+    Licence and its evidence, obligations, the attribution to print, and what each profile may have, from when on.
+    """
     from catalog.dataset import load_dataset, load_datasets
     from catalog.rights.embargo import utc_day
     from dagster_project import show
@@ -223,20 +313,26 @@ def terms(dataset: str | None) -> None:
     show.terms(chosen, utc_day(_house().clock()))
 
 
-@main.command()
+@main.command(short_help="Remove what no version refers to.")
 def vacuum() -> None:
-    """Remove what no version refers to: files of failed runs, snapshots never published, old raw bytes."""
+    """Remove what no version refers to: files of failed runs, snapshots never published, old raw bytes.
+
+    Every version stays readable. Refuses while a run is at work.
+    """
     from dagster_project.vacuum import vacuum as clean
 
     removed, freed = clean(_house())
     click.echo(f"removed {removed} files, {freed / 1e6:.1f} MB; every version is kept")
 
 
-@main.command()
-@click.option("--port", default=3000, show_default=True)
-@click.option("--host", default="127.0.0.1", show_default=True)
+@main.command(short_help="Start Dagster's UI and daemon.")
+@click.option("--port", default=3000, show_default=True, help="Port of the UI.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; it has no login.")
 def ui(port: int, host: str) -> None:
-    """Start Dagster's UI and daemon on the datasets here."""
+    """Start Dagster's UI and daemon on the datasets here, with the same WINNOW_HOME as the command line.
+
+    Runs, checks and schedules show at http://127.0.0.1:3000; stop it with Ctrl-C.
+    """
     from dagster_project.run import prepare_dagster_home
     from dagster_project.settings import Settings
 

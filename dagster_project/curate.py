@@ -345,8 +345,20 @@ class _Records:
         self._dataset = dataset
 
     def counted(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Pass batches on, counting their records (readers give one row per record)."""
+        """Pass batches on, counting their records.
+
+        Raises:
+            GateError: the records are not numbered one after the other, so the reader has left some out.
+        """
         for batch in batches:
+            numbers = range(self.read, self.read + batch.num_rows)
+            if not batch["_source"].equals(pa.array(numbers, pa.int64())):
+                given = batch["_source"].to_pylist()
+                lost = next(number for number, found in zip(numbers, given, strict=True) if number != found)
+                raise GateError(
+                    f"{self._dataset}: the reader does not account for record {lost} (counted from 0) of its source",
+                    "this is a defect in the reader, which must number its records one after the other; report it",
+                )
             self.read += batch.num_rows
             _progress(self._dataset, "stage", self.read, None)
             yield batch

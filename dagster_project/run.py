@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,8 @@ from catalog.records import GateReport, Version
 from dagster_project.component import asset_key, dataset_keys
 from dagster_project.curate import PROGRESS, House
 from dagster_project.settings import Settings
+
+INTERRUPTED = ("the run was interrupted; nothing of it was published", "the same command runs it again")
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,14 @@ def prepare_dagster_home(settings: Settings) -> None:
     os.environ["DAGSTER_DISABLE_TELEMETRY"] = "1"
 
 
+def dagster_instance(settings: Settings) -> dg.DagsterInstance:
+    """Dagster's records in our home; the first of several processes makes its databases, the others wait for it."""
+    prepare_dagster_home(settings)
+    with (settings.dagster / "opening.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return dg.DagsterInstance.get()
+
+
 def curate_job() -> dg.JobDefinition:
     """The job that all runs use; by name, so that other processes can load it."""
     from dagster_project.definitions import defs
@@ -55,10 +66,9 @@ def curate_job() -> dg.JobDefinition:
 
 def run(house: House, datasets: Sequence[Dataset], sample: bool, source: str | None, jobs: int) -> list[Outcome]:
     """Run datasets as one Dagster run (in this process, or in ``jobs`` processes) and say what became of each."""
-    prepare_dagster_home(house.settings)
     before = {dataset.name: house.ledger.current(dataset.name) for dataset in datasets}
     keys = [key for dataset in datasets for key in dataset_keys(dataset)]
-    with dg.DagsterInstance.get() as instance:
+    with dagster_instance(house.settings) as instance:
         result = _execute(instance, keys, _run_config(datasets, sample, source), jobs)
         failures = dict(_failures(result))
     return [_outcome(house, dataset, before[dataset.name], result.run_id, failures) for dataset in datasets]
@@ -97,12 +107,22 @@ def _failures(result: Any) -> Iterator[tuple[str, tuple[str, str]]]:
         if told is not None and told.description:
             remedy = told.metadata.get("remedy")
             yield event.step_key, (told.description, str(remedy.value) if remedy else "")
+        elif data.error is not None and _is_interrupt(data.error):
+            yield event.step_key, INTERRUPTED
         elif data.error is not None:
             error = data.error.cause or data.error
             yield (
                 event.step_key,
                 (error.message.strip(), "this is a defect in Winnow; the Dagster UI has the traceback"),
             )
+
+
+def _is_interrupt(error: Any) -> bool:
+    """Whether Ctrl-C is behind an error; native code that it hits reports it in its own way."""
+    if error is None:
+        return False
+    said = error.cls_name in ("DagsterExecutionInterruptedError", "KeyboardInterrupt", "InterruptException")
+    return said or "Query interrupted" in error.message or _is_interrupt(error.cause) or _is_interrupt(error.context)
 
 
 def _outcome(
@@ -122,9 +142,10 @@ def _outcome(
         return Outcome(dataset.name, "refused", version, report, problem, refused[0].remedy if refused else "")
     if mine:
         problem, remedy = mine[0]
-        return Outcome(dataset.name, "failed", version, report, problem, remedy)
+        status = "interrupted" if mine[0] == INTERRUPTED else "failed"
+        return Outcome(dataset.name, status, version, report, problem, remedy)
     if version is None:
-        return Outcome(dataset.name, "interrupted", None, report, "the run ended early", "run again")
+        return Outcome(dataset.name, "interrupted", None, report, *INTERRUPTED)
     if version.run_id == run_id:
         return Outcome(dataset.name, "committed", version, report)
     return Outcome(dataset.name, "unchanged", version, house.ledger.report(dataset.name, version.run_id))

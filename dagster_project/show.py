@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import logging
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 import pyarrow as pa
@@ -18,44 +20,63 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 from rich.text import Text
 
+from catalog.errors import StorageError
 from catalog.rights.policy import PERMITTED, decide, effective
+from catalog.sql_types import literal
 
 if TYPE_CHECKING:
     import duckdb
 
     from catalog.dataset import Dataset
     from catalog.query import Door
+    from catalog.records import GateReport
     from dagster_project.check import Verdict
     from dagster_project.run import Outcome
 
 SHOWN_ROWS = 100
+PIPED_WIDTH = 160
+READABLE = 14  # characters that a folded column needs at least
 _CELL = 200
+BATCH_ROWS = 16_384
 
 
 def _console(stderr: bool = False) -> Console:
-    """A console that does not cut lines when nobody is looking at a terminal."""
+    """A console that is wide when nobody is looking at a terminal."""
     console = Console(stderr=stderr, highlight=False)
     if not console.is_terminal:
-        console.width = 240
+        console.width = PIPED_WIDTH
     return console
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str | None = None) -> None:
-    table = Table(title=title, title_justify="left", show_edge=False, pad_edge=False)
+def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]], as_records_if_wide: bool = False) -> None:
+    """Print a table, or, where asked and it does not fit, each row as a record of its own."""
+    console = _console()
+    table = Table(show_edge=False, pad_edge=False)
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(Text(column), overflow="fold")
     for row in rows:
         table.add_row(*(Text(_cell(value)) for value in row))
-    if rows:
-        _console().print(table)
+    too_wide = table.__rich_measure__(console, console.options).maximum > console.width
+    if as_records_if_wide and rows and too_wide and len(columns) * READABLE > console.width:
+        _records(columns, rows)
+    elif rows:
+        console.print(table)
     else:
-        click.echo("no rows")
+        click.echo(f"no rows; the columns are: {', '.join(columns)}")
+
+
+def _records(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    width = max(map(len, columns))
+    for number, row in enumerate(rows, start=1):
+        click.echo(f"row {number}")
+        for column, value in zip(columns, row, strict=True):
+            click.echo(f"  {column:<{width}}  {_cell(value)}")
 
 
 def _cell(value: Any) -> str:
     if value is None:
         return "—"
-    text = str(value)
+    text = str(value).replace("\n", " ")
     return text if len(text) <= _CELL else text[: _CELL - 1] + "…"
 
 
@@ -128,93 +149,149 @@ def outcomes(found: Sequence[Outcome]) -> None:
 def verdicts(found: Sequence[Verdict], markdown: bool) -> None:
     """A contributor's verdict, line by line."""
     for verdict in found:
-        mark = "✓" if verdict.passed else "✗"
-        click.echo(f"{'### ' if markdown else ''}{mark} {verdict.name}" + ("\n" if markdown else ""))
-        if verdict.report and markdown:
-            click.echo("| gate | table | check | observed | expected | |\n|---|---|---|---|---|---|")
-        for check in verdict.checks:
-            sign = "✓" if check.passed else "✗"
-            if markdown:
-                cells = (check.gate, check.table, check.name, check.observed, check.expected, sign)
-                click.echo(f"| {' | '.join(cells)} |")
-            else:
-                click.echo(f"  {sign} {check.gate:<12} {check.table:<32} {check.name}: {check.observed}")
-        if verdict.problem:
-            quoted = "\n".join(f"    {line}" for line in verdict.problem.splitlines())
-            click.echo(f"{quoted}\n    remedy: {verdict.remedy}")
         if markdown:
-            click.echo()
+            click.echo("\n".join(_markdown_verdict(verdict)) + "\n")
+        else:
+            click.echo("\n".join(_text_verdict(verdict)))
+    wrong = [verdict.name for verdict in found if not verdict.passed]
+    click.echo(f"not yet: {', '.join(wrong)}" if wrong else "all is well")
+
+
+def _text_verdict(verdict: Verdict) -> Iterator[str]:
+    yield f"{_mark(verdict.passed)} {verdict.name}"
+    if verdict.report:
+        for check in verdict.report.checks:
+            yield f"  {_mark(check.passed)} {check.gate:<12} {check.table:<32} {check.name}: {check.observed}"
+        for line in _account(verdict.report):
+            yield f"    {line}"
+        for line in verdict.refused:
+            yield f"      refused: {line}"
+    if verdict.problem:
+        for line in verdict.problem.splitlines():
+            yield f"    {line}"
+        yield f"    remedy: {verdict.remedy}"
+
+
+def _markdown_verdict(verdict: Verdict) -> Iterator[str]:
+    yield f"### {_mark(verdict.passed)} {verdict.name}\n"
+    if verdict.problem:
+        yield from ("```text", verdict.problem, "```", f"Remedy: {verdict.remedy}\n")
+    if verdict.report:
+        for line in _account(verdict.report):
+            yield f"- {line}"
+        for line in verdict.refused:
+            yield f"  - refused: {line}"
+        passed = sum(check.passed for check in verdict.report.checks)
+        yield f"\n<details><summary>{passed} of {len(verdict.report.checks)} checks passed</summary>\n"
+        yield "| | gate | table | check | observed | expected |\n|---|---|---|---|---|---|"
+        for check in verdict.report.checks:
+            cells = (check.gate, check.table, check.name, check.observed, check.expected)
+            yield f"| {_mark(check.passed)} | {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |"
+        yield "\n</details>"
+
+
+def _account(report: GateReport) -> Iterator[str]:
+    """What became of the sample's records."""
+    for table in report.tables:
+        dropped = f", {sum(table.dropped.values())} dropped by rule" if table.dropped else ""
+        yield (
+            f"{table.table}: {table.read} records read, {table.kept} kept as {table.rows} rows, "
+            f"{table.quarantined} quarantined{dropped}"
+        )
+
+
+def _mark(passed: bool) -> str:
+    return "✓" if passed else "✗"
 
 
 # -- query and history -------------------------------------------------------------------------------
 
 
-def answer(relation: duckdb.DuckDBPyRelation, form: str | None, output: Path | None) -> None:
-    """Print or write an answer; csv, json and parquet stream."""
-    form = form or (output and output.suffix.lstrip(".").replace("jsonl", "json")) or "table"
-    if form not in ("table", "csv", "json", "parquet"):
-        raise click.UsageError(f"{output} does not tell the format; give --format")
-    if form == "parquet":
-        if output is None:
-            raise click.UsageError("--format parquet needs -o FILE")
-        _write_parquet(relation, output)
-    elif form == "table" and output is None:
+def answer(relation: duckdb.DuckDBPyRelation, form: str, output: Path | None) -> None:
+    """Print or write an answer; csv, json and parquet stream. A file appears whole or not at all."""
+    if output is not None:
+        partial = output.with_name(f".{output.name}.partial")
+        try:
+            _write(relation, form, partial)
+            partial.replace(output)
+        except OSError as error:
+            raise StorageError(f"{output} cannot be written: {error.strerror or error}", "write elsewhere") from None
+        finally:
+            partial.unlink(missing_ok=True)
+    elif form == "table":
         rows = relation.limit(SHOWN_ROWS + 1).fetchall()
-        _table(relation.columns, rows[:SHOWN_ROWS])
+        _table(relation.columns, rows[:SHOWN_ROWS], as_records_if_wide=True)
         if len(rows) > SHOWN_ROWS:
-            click.echo(f"the first {SHOWN_ROWS} rows; add LIMIT, or write all with -o FILE.parquet", err=True)
+            click.echo(f"the first {SHOWN_ROWS} rows; write all with -o FILE.parquet (or .csv, .json)", err=True)
     else:
-        with click.open_file(str(output or "-"), "w", encoding="utf-8") as file:
-            _write_text(relation, "csv" if form == "table" else form, file)
+        _write_text(relation, form, sys.stdout)
 
 
-def _write_parquet(relation: duckdb.DuckDBPyRelation, output: Path) -> None:
-    import pyarrow.parquet as pq
+def _write(relation: duckdb.DuckDBPyRelation, form: str, path: Path) -> None:
+    if form == "parquet":
+        import pyarrow.parquet as pq
 
-    reader = relation.to_arrow_reader(16_384)
-    with pq.ParquetWriter(output, reader.schema, compression="zstd") as writer:
-        for batch in reader:
-            writer.write_batch(batch)
+        reader = relation.to_arrow_reader(BATCH_ROWS)
+        with pq.ParquetWriter(path, reader.schema, compression="zstd") as writer:
+            for batch in reader:
+                writer.write_batch(batch)
+    else:
+        with path.open("w", encoding="utf-8") as file:
+            _write_text(relation, form, file)
 
 
-def _write_text(relation: duckdb.DuckDBPyRelation, form: str, file: Any) -> None:
-    import csv
-
-    batches: Iterator[pa.RecordBatch] = iter(relation.to_arrow_reader(16_384))
-    rows = (row for batch in batches for row in batch.to_pylist())
+def _write_text(relation: duckdb.DuckDBPyRelation, form: str, file: IO[str]) -> None:
+    batches: Iterator[pa.RecordBatch] = iter(relation.to_arrow_reader(BATCH_ROWS))
+    columns = relation.columns
+    rows = (row for batch in batches for row in zip(*(column.to_pylist() for column in batch.columns), strict=True))
     if form == "csv":
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(relation.columns)
-        writer.writerows([_plain(row[name]) for name in relation.columns] for row in rows)
+        writer.writerow(columns)
+        writer.writerows(map(_plain, row) for row in rows)
         return
     file.write("[")
     for index, row in enumerate(rows):
-        file.write((",\n " if index else "") + json.dumps(row, default=str, ensure_ascii=False))
+        file.write((",\n " if index else "") + _json(dict(zip(columns, row, strict=True))))
     file.write("]\n")
 
 
 def _plain(value: Any) -> Any:
-    return json.dumps(value, default=str, ensure_ascii=False) if isinstance(value, list | dict) else value
+    return _json(value) if isinstance(value, list | dict) else value
+
+
+def _json(value: Any) -> str:
+    try:
+        return json.dumps(value, default=str, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(value), default=str, ensure_ascii=False)
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN and no infinity: they become null."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    return [_finite(inner) for inner in value] if isinstance(value, list) else value
 
 
 def withheld(door: Door) -> None:
-    """Say on stderr what the profile kept back and why."""
-    said = set()
+    """Say on stderr what the profile kept back and why, and what is not there yet."""
+    said = []
     for part in door.withheld:
-        line = f"withheld under {door.profile}: {part.dataset} ({part.decision.reason})"
-        if part.decision.changes_on:
-            line += f", until {part.decision.changes_on}"
-        if line not in said:
-            said.add(line)
-            click.echo(line, err=True)
+        until = f", until {part.decision.changes_on}" if part.decision.changes_on else ""
+        said.append(f"withheld under {door.profile}: rows of {part.dataset} ({part.decision.reason}){until}")
+    said += [f"{name} has no version yet: `winnow run {name}`" for name in sorted(door.unpublished)]
+    for line in dict.fromkeys(said):
+        click.echo(line, err=True)
 
 
 def datasets(door: Door, as_json: bool) -> None:
     """The datasets and how they stand."""
     relation = door.answer(
         """
-        SELECT d.dataset, d.tables, d.licence, d.allowed, d.changes_on AS embargo_until, d.version, d.rows,
-               coalesce(g.last_gate, CASE WHEN d.allowed THEN 'not run' END) AS last_gate, d.reason
+        SELECT d.dataset, d.tables, d.licence, d.access, d.changes_on AS embargo_until, d.version, d.rows,
+               g.last_gate, d.reason
         FROM catalog.datasets AS d LEFT JOIN (
             SELECT dataset, CASE WHEN bool_and(passed) THEN 'passed' ELSE 'refused' END AS last_gate
             FROM catalog.gates AS g WHERE run_id = (
@@ -226,32 +303,30 @@ def datasets(door: Door, as_json: bool) -> None:
     if as_json:
         _write_text(relation, "json", sys.stdout)
         return
-    rows = relation.fetchall()
-    columns = ["dataset", "tables", "licence", door.profile, "embargo until", "version", "rows", "last gate"]
-    _table(
-        columns,
-        [
-            [
-                row[0],
-                ", ".join(row[1]),
-                row[2],
-                "permitted" if row[3] else "withheld",
-                row[4],
-                row[5] and f"@{row[5]}",
-                *row[6:8],
-            ]
-            for row in rows
-        ],
-    )
+    columns = ["dataset", "tables", "licence", f"to {door.profile}", "embargo until", "version", "rows", "last gate"]
+    _table(columns, [_dataset_cells(row) for row in relation.fetchall()])
+
+
+def _dataset_cells(row: Sequence[Any]) -> list[Any]:
+    name, tables, licence, access, until, version, rows, gate, _ = row
+    return [name, ", ".join(tables), licence, access, until, version and f"@{version}", rows, gate]
 
 
 def versions(door: Door, dataset: str) -> None:
     """The history of a dataset, newest first."""
     relation = door.answer(
         "SELECT version, \"table\", rows, bytes, origin, strftime(committed_at, '%Y-%m-%d %H:%M:%S') AS committed_utc, "
-        f"left(snapshot_sha256, 12) AS snapshot FROM catalog.versions WHERE dataset = '{dataset}' ORDER BY version DESC"
+        f"left(snapshot_sha256, 12) AS snapshot FROM catalog.versions WHERE dataset = {literal(dataset)} "
+        'ORDER BY version DESC, "table"'
     )
-    _table(relation.columns, relation.fetchall())
+    rows = relation.fetchall()
+    if rows:
+        _table(relation.columns, rows)
+    elif door.versions[dataset] is None:
+        click.echo(f"{dataset} has no version yet: `winnow run {dataset}`")
+    else:
+        reason = door.decision(dataset).reason
+        click.echo(f"{dataset} is withheld under {door.profile}: {reason}; see `winnow terms {dataset}`", err=True)
 
 
 def diff(tables: Sequence[dict[str, Any]]) -> None:

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-EXTRAS = ("numba", "gemmi", "orjson", "s3fs", "psycopg2")
+EXTRAS = ("numba", "gemmi", "orjson", "s3fs", "psycopg")
 
 SCRIPT = """
 import sys

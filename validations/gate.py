@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import groupby
 from typing import Any
 
 import polars as pl
@@ -104,10 +105,15 @@ class Gate:
         harmonised = pl.Series("failed", batch["_failures"].is_valid())
         dropped = pl.Series("dropped", batch["_dropped"])
         judged = ~harmonised & dropped.is_null()
-        violations = self._violations(frame, judged) + self._repeats(frame, judged)
+        violations = self._violations(frame, judged)
         failed = harmonised & dropped.is_null()
         for _, holds in violations:
             failed = failed | ~holds
+        sound = judged & ~source.is_in(source.filter(failed).unique().implode())
+        repeats = self._repeats(frame, source, sound)
+        for _, holds in repeats:
+            failed = failed | ~holds
+        violations += repeats
         refused = source.filter(failed).unique()
         fails = source.is_in(refused.implode())
         self._count(source, fails, dropped)
@@ -129,15 +135,22 @@ class Gate:
         results = [(condition, holds | ~judged) for condition, holds in results]
         return [(condition, holds) for condition, holds in results if not holds.all()]
 
-    def _repeats(self, frame: pl.DataFrame, judged: pl.Series) -> list[tuple[Condition, pl.Series]]:
-        """Of rows that share a contested key, all but the first."""
+    def _repeats(self, frame: pl.DataFrame, source: pl.Series, sound: pl.Series) -> list[tuple[Condition, pl.Series]]:
+        """Of rows that share a contested key, all but the first; only what is kept takes a key from later records."""
         if not self._contested:
             return []
         keys = key_texts(frame, self._table)
         holds = [True] * frame.height
-        for row in (keys.is_in(self._contested) & judged).arg_true().to_list():
-            holds[row] = keys[row] not in self._taken
-            self._taken.add(keys[row])
+        rows = (keys.is_in(self._contested) & sound).arg_true().to_list()
+        for _, record in groupby(rows, key=source.__getitem__):
+            own: set[str] = set()
+            whole = True
+            for row in record:
+                holds[row] = keys[row] not in self._taken and keys[row] not in own
+                own.add(keys[row])
+                whole = whole and holds[row]
+            if whole:
+                self._taken |= own
         reason = f"An earlier record has the same key ({', '.join(self._table.key)}); only the first is kept."
         condition = Condition("", "unique_key", reason, pl.lit(True))
         return [] if all(holds) else [(condition, pl.Series(holds))]

@@ -1,0 +1,199 @@
+"""The ``catalog`` schema at the query door: what there is, as SQL tables. It tells nothing of what is withheld."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Literal
+
+import pyarrow as pa
+
+from catalog.dataset import Dataset
+from catalog.records import GateReport, Version, VersionTable
+from catalog.table import load_table, table_names
+
+if TYPE_CHECKING:
+    from catalog.query import Door
+
+Access = Literal["permitted", "partly", "withheld"]
+
+_TEXT, _NUMBER, _TIME = pa.string(), pa.int64(), pa.timestamp("us", tz="UTC")
+
+INVENTORY: dict[str, pa.Schema] = {
+    "tables": pa.schema({"table": _TEXT, "kind": _TEXT, "dataset": _TEXT, "description": _TEXT}),
+    "columns": pa.schema(
+        {"table": _TEXT, "column": _TEXT, "type": _TEXT, "unit": _TEXT, "term": _TEXT, "description": _TEXT}
+    ),
+    "datasets": pa.schema(
+        {
+            "dataset": _TEXT,
+            "title": _TEXT,
+            "tables": pa.list_(_TEXT),
+            "licence": _TEXT,
+            "attribution": _TEXT,
+            "access": _TEXT,
+            "reason": _TEXT,
+            "changes_on": pa.date32(),
+            "version": _NUMBER,
+            "rows": _NUMBER,
+            "owner": _TEXT,
+            "schedule": _TEXT,
+        }
+    ),
+    "versions": pa.schema(
+        {
+            "dataset": _TEXT,
+            "version": _NUMBER,
+            "table": _TEXT,
+            "rows": _NUMBER,
+            "bytes": _NUMBER,
+            "origin": _TEXT,
+            "committed_at": _TIME,
+            "snapshot_sha256": _TEXT,
+            "fingerprint": _TEXT,
+            "run_id": _TEXT,
+        }
+    ),
+    "gates": pa.schema(
+        {
+            "dataset": _TEXT,
+            "run_id": _TEXT,
+            "created_at": _TIME,
+            "gate": _TEXT,
+            "name": _TEXT,
+            "table": _TEXT,
+            "passed": pa.bool_(),
+            "observed": _TEXT,
+            "expected": _TEXT,
+            "remedy": _TEXT,
+        }
+    ),
+    "quarantine": pa.schema(
+        {
+            "dataset": _TEXT,
+            "run_id": _TEXT,
+            "table": _TEXT,
+            "read": _NUMBER,
+            "kept": _NUMBER,
+            "quarantined": _NUMBER,
+            "dropped": _NUMBER,
+            "check": _TEXT,
+            "column": _TEXT,
+            "reason": _TEXT,
+            "records": _NUMBER,
+        }
+    ),
+}
+
+_ABOUT = {
+    "tables": "All that can be queried",
+    "columns": "Columns of the canonical tables, with unit and the standard's term",
+    "datasets": "Datasets: licence, attribution, current version, who may have it",
+    "versions": "History of the datasets, table by table",
+    "gates": "What each check of each run saw and wanted",
+    "quarantine": "How many records of each run were read, kept and refused, and why",
+}
+
+
+def inventory(door: Door, name: str) -> list[dict[str, Any]]:
+    """The rows of one of the tables in INVENTORY, for the door's profile."""
+    rows = {
+        "tables": _tables,
+        "columns": _columns,
+        "datasets": _datasets,
+        "versions": _versions,
+        "gates": _gates,
+        "quarantine": _quarantine,
+    }
+    return list(rows[name](door))
+
+
+def _tables(door: Door) -> Iterator[dict[str, Any]]:
+    for name, relation in door.relations.items():
+        kind = "view" if relation.view else "dataset" if relation.dataset else "canonical"
+        words = relation.view.description if relation.view else relation.table.description
+        yield {"table": name, "kind": kind, "dataset": relation.dataset, "description": words.strip()}
+    for name in INVENTORY:
+        yield {"table": f"catalog.{name}", "kind": "catalog", "description": _ABOUT[name]}
+
+
+def _columns(_: Door) -> Iterator[dict[str, Any]]:
+    for name in table_names():
+        for column in load_table(name).all_columns:
+            about = column.model_dump(include={"type", "unit", "term", "description"})
+            yield {"table": name, "column": column.name, **about}
+
+
+def _datasets(door: Door) -> Iterator[dict[str, Any]]:
+    for dataset in door.datasets.values():
+        yield _dataset_row(door, dataset)
+
+
+def _dataset_row(door: Door, dataset: Dataset) -> dict[str, Any]:
+    decision = door.decision(dataset.name)
+    version = door.versions[dataset.name]
+    access: Access = door.access(version) if version else "permitted" if decision.allowed else "withheld"
+    shown = version if access != "withheld" else None
+    return {
+        "dataset": dataset.name,
+        "title": dataset.title,
+        "tables": list(dataset.feeds),
+        "licence": dataset.terms.licence,
+        "attribution": dataset.terms.attribution,
+        "access": access,
+        "reason": decision.reason,
+        "changes_on": decision.changes_on,
+        "version": shown and shown.number,
+        "rows": shown and sum(_permitted_rows(door, shown, part) for part in shown.tables),
+        "owner": dataset.owner,
+        "schedule": dataset.schedule,
+    }
+
+
+def _permitted_rows(door: Door, version: Version, part: VersionTable) -> int:
+    return sum(said.rows for said, _, decision in door.judged(version.dataset, part) if decision.allowed)
+
+
+def _versions(door: Door) -> Iterator[dict[str, Any]]:
+    for version in door.ledger.versions():
+        if version.dataset not in door.datasets or door.access(version) == "withheld":
+            continue
+        whole = door.access(version) == "permitted"
+        for part in version.tables:
+            yield {
+                "dataset": version.dataset,
+                "version": version.number,
+                "table": part.table,
+                "rows": _permitted_rows(door, version, part),
+                "bytes": part.bytes if whole else None,
+                "origin": version.origin,
+                "committed_at": version.committed_at,
+                "snapshot_sha256": version.snapshot_sha256,
+                "fingerprint": version.fingerprint,
+                "run_id": version.run_id,
+            }
+
+
+def _reports(door: Door) -> Iterator[GateReport]:
+    telling = {name for name in door.datasets if door.tells_of(name)}
+    return (report for report in door.ledger.reports() if report.dataset in telling)
+
+
+def _gates(door: Door) -> Iterator[dict[str, Any]]:
+    for report in _reports(door):
+        about = {"dataset": report.dataset, "run_id": report.run_id, "created_at": report.created_at}
+        for check in report.checks:
+            yield {**about, **check.model_dump()}
+
+
+def _quarantine(door: Door) -> Iterator[dict[str, Any]]:
+    for report in _reports(door):
+        for table in report.tables:
+            counts = {
+                "dataset": report.dataset,
+                "run_id": report.run_id,
+                **table.model_dump(include={"table", "read", "kept", "quarantined"}),
+                "dropped": sum(table.dropped.values()),
+            }
+            yield counts
+            for failure in table.failures:
+                yield {**counts, **failure.model_dump()}

@@ -1,0 +1,14 @@
+/* One fact from each of the three sciences. */
+SELECT 'genomics' AS science, count(*) AS "rows",
+       'of these, pathogenic by expert panel or guideline: '
+       || count(*) FILTER (review_stars >= 3 AND list_contains(clinical_significance, 'Pathogenic')) AS fact
+FROM genomics.clinical_significance
+UNION ALL
+SELECT 'crystals', count(*),
+       'largest unit cell: ' || arg_max(coalesce(_winnow_mineral_name, chemical_formula_reduced) || ', ' || nsites || ' sites', nsites)
+FROM crystals.structures
+UNION ALL
+SELECT 'fusion', count(*),
+       'highest plasma current: '
+       || round(max(list_max(list_transform("value", lambda v: abs(v)))) FILTER (path = 'magnetics.ip.data') / 1000, 1) || ' kA'
+FROM fusion.signals

@@ -1,0 +1,222 @@
+"""The command line as a person meets it: help, tables, formats, errors with a remedy, exit codes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+
+from catalog.dataset import load_dataset
+from catalog.rights.embargo import Embargo
+from dagster_project import curate
+from dagster_project.cli import main
+from dagster_project.settings import Settings
+
+ROOT = Path(__file__).parent.parent
+COMMANDS = ("check", "diff", "list", "quarantine", "query", "run", "terms", "ui", "vacuum", "versions")
+WINNOW = Path(sys.executable).with_name("winnow")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A home in which the bundled samples are published; clinvar in two versions, the second without two records."""
+    home = tmp_path_factory.mktemp("home")
+    house = curate.House(Settings.at(home))
+    for name in ("crystals/cod", "fusion/vest", "genomics/clinvar"):
+        _publish(house, load_dataset(name), None)
+    lines = (ROOT / "assets/datasets/genomics/clinvar/sample.vcf").read_text().splitlines(keepends=True)
+    shorter = home / "shorter.vcf"
+    shorter.write_text("".join(lines[:-2]))
+    _publish(house, load_dataset("genomics/clinvar"), str(shorter))
+    return home
+
+
+def _publish(house, dataset, source):
+    where = curate.address(dataset, sample=source is None, override=source)
+    stage, report = curate.stage(house, dataset, curate.fetch(house, dataset, where), f"run-{source}")
+    assert report.passed, report.refusals()
+    curate.commit(house, dataset, stage)
+
+
+@pytest.fixture
+def winnow(home, monkeypatch):
+    """Call the command line in this process."""
+    monkeypatch.setenv("WINNOW_HOME", str(home))
+
+    def call(*arguments, code=0):
+        result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+        assert result.exit_code == code, result.output + repr(result.exception)
+        assert "Traceback" not in result.output
+        return result
+
+    return call
+
+
+def test_these_are_the_commands():
+    assert tuple(sorted(main.commands)) == COMMANDS
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_and_a_place_in_the_reference(winnow, name):
+    command = main.commands[name]
+    assert command.help
+    assert command.short_help
+    assert all(option.help for option in command.params if isinstance(option, click.Option))
+    shown = winnow(name, "--help").output
+    assert f"Usage: main {name}" in shown
+    assert f"## winnow {name}\n" in (ROOT / "docs/reference/command-line.md").read_text()
+
+
+def test_list_is_a_table_for_people_and_json_for_programs(winnow):
+    shown = winnow("list").output
+    assert [line.split()[0] for line in shown.splitlines()[2:]] == ["crystals/cod", "fusion/vest", "genomics/clinvar"]
+    told = {row["dataset"]: row for row in json.loads(winnow("list", "--json").stdout)}
+    assert told["genomics/clinvar"]["version"] == 2
+    assert told["crystals/cod"]["access"] == "permitted"
+    assert told["crystals/cod"]["last_gate"] == "passed"
+
+
+def test_the_first_query_of_the_docs_tells_a_fact_of_each_science(winnow):
+    rows = json.loads(winnow("query", (ROOT / "docs/first-query.sql").read_text(), "--format", "json").stdout)
+    assert [row["science"] for row in rows] == ["genomics", "crystals", "fusion"]
+    assert all(row["rows"] > 0 and row["fact"] for row in rows)
+
+
+def test_a_past_version_is_read_with_at(winnow):
+    count = "SELECT count(*) AS n FROM {}"
+    for table in ("genomics.clinical_significance", "genomics.clinvar__clinical_significance"):
+        now, then = (
+            json.loads(winnow("query", count.format(table), "--format", "json", *at).stdout)[0]["n"]
+            for at in ((), ("--at", "genomics/clinvar@1"))
+        )
+        assert then == now + 2
+
+
+@pytest.mark.parametrize("form", ["csv", "json", "parquet"])
+def test_an_answer_is_the_same_in_every_format(winnow, tmp_path, form):
+    sql = "SELECT variant_id, position, clinical_significance, rs_id FROM genomics.clinical_significance ORDER BY ALL"
+    file = tmp_path / f"answer.{form}"
+    assert winnow("query", sql, "-o", file).stdout == ""
+    rows = {
+        "csv": lambda: [
+            {**row, "position": int(row["position"]), "clinical_significance": json.loads(row["clinical_significance"]),
+             "rs_id": row["rs_id"] or None}
+            for row in csv.DictReader(file.open(newline=""))
+        ],
+        "json": lambda: json.loads(file.read_text()),
+        "parquet": lambda: pq.read_table(file).to_pylist(),
+    }[form]()  # fmt: skip
+    assert rows == json.loads(winnow("query", sql, "--format", "json").stdout)
+    assert rows
+    assert [path.name for path in tmp_path.iterdir()] == [file.name]
+
+
+def test_json_has_no_nan(winnow):
+    text = winnow("query", "SELECT 'nan'::DOUBLE AS a, ['inf'::DOUBLE, 1.5] AS b", "--format", "json").stdout
+    assert json.loads(text, parse_constant=pytest.fail) == [{"a": None, "b": [None, 1.5]}]
+
+
+def test_an_answer_without_rows_says_so(winnow):
+    assert "no rows; the columns are: n" in winnow("query", "SELECT 1 AS n WHERE false").output
+    assert json.loads(winnow("query", "SELECT 1 AS n WHERE false", "--format", "json").stdout) == []
+
+
+def test_a_long_answer_is_cut_on_the_screen_and_says_so(winnow):
+    result = winnow("query", "FROM range(101) AS t(n)")
+    assert "99" in result.stdout
+    assert "100" not in result.stdout
+    assert "the first 100 rows; write all with -o" in result.stderr
+
+
+def test_a_wide_answer_is_shown_record_by_record(winnow):
+    shown = winnow("query", "FROM genomics.clinical_significance LIMIT 2").output.splitlines()
+    assert [line for line in shown if line.startswith("row")] == ["row 1", "row 2"]
+    assert [line.split() for line in shown if line.split()[0] == "assembly"] == [["assembly", "GRCh37"]] * 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["query", "FROM genomics.variant"], 1, '`winnow query "FROM catalog.tables"` lists them'),
+        (["query", "FROM 'x.parquet'"], 1, "files and paths are not read at this door"),
+        (["query", "SELECT CAST('a' AS INTEGER)"], 1, "Conversion Error"),
+        (["query", "SELECT CAST('a' AS INTEGER)", "--format", "csv"], 1, "Conversion Error"),
+        (["query", "SELECT nothing FROM fusion.shots"], 1, "DESCRIBE"),
+        (["query", "SELEC 1"], 1, "syntax error"),
+        (["query", "SELECT 1", "--at", "genomics/clinvar@7"], 1, "there is no version genomics/clinvar@7"),
+        (["query", "SELECT 1", "--at", "genomics/clinvar"], 1, "write DATASET@NUMBER"),
+        (["query", "SELECT 1", "--at", "genomics/clinva@1"], 1, "the datasets are: crystals/cod"),
+        (["query", "SELECT 1", "--format", "parquet"], 2, "needs -o FILE"),
+        (["query", "SELECT 1", "-o", "x.xls"], 2, "does not tell the format"),
+        (["query", "SELECT 1", "-o", "/nowhere/x.csv"], 1, "cannot be written"),
+        (["query", "SELECT 1", "--profile", "all"], 2, "internal"),
+        (["versions", "genomics/clinva"], 1, "the datasets are: crystals/cod"),
+        (["quarantine", "genomics/clinva"], 1, "the datasets are: crystals/cod"),
+        (["terms", "genomics/clinva"], 1, "the datasets are: crystals/cod"),
+        (["check", "genomics/clinva"], 1, "the datasets are: crystals/cod"),
+        (["run", "genomics/clinva"], 1, "the datasets are: crystals/cod"),
+        (["run", "--source", "x"], 2, "exactly one DATASET"),
+        (["diff", "genomics/clinvar@1", "crystals/cod@1"], 2, "both must be versions of one dataset"),
+        (["diff", "genomics/clinvar@1", "genomics/clinvar@9"], 1, "there is no version genomics/clinvar@9"),
+    ],
+)
+def test_an_error_names_the_remedy_and_ends_with_its_code(winnow, arguments, code, words):
+    result = winnow(*arguments, code=code)
+    assert words in result.stderr
+    assert result.stdout == "" or "--format" in arguments
+
+
+def test_history_difference_quarantine_and_terms_are_shown(winnow):
+    history = winnow("versions", "genomics/clinvar").output.splitlines()
+    assert [line.split()[0] for line in history[2:]] == ["2", "1"]
+    (line,) = winnow("diff", "genomics/clinvar@1", "genomics/clinvar@2").output.splitlines()[2:]
+    assert line.replace("│", " ").split()[:4] == ["genomics.clinical_significance", "0", "2", "0"]
+    assert "reason: the data block has no atom with a position" in winnow("quarantine", "crystals/cod").output
+    assert "no record" in winnow("quarantine", "fusion/vest").output
+    told = winnow("terms", "fusion/vest").output
+    assert "attribution: VEST team" in told
+    assert "open: permitted" in told
+
+
+def test_what_is_withheld_is_said_and_not_counted(winnow, monkeypatch):
+    def under_embargo(name):
+        dataset = load_dataset(name)
+        terms = dataset.terms.model_copy(update={"embargo": Embargo(until="2999-01-01")})
+        return dataset.model_copy(update={"terms": terms})
+
+    monkeypatch.setattr("catalog.dataset.load_datasets", lambda: (under_embargo("crystals/cod"),))
+    row = json.loads(winnow("list", "--json").stdout)[0]
+    assert (row["access"], row["version"], row["rows"], row["last_gate"]) == ("withheld", None, None, None)
+    assert row["embargo_until"] == "2999-01-01"
+    asked = winnow("query", "SELECT count(*) AS n FROM crystals.structures", "--format", "json")
+    assert json.loads(asked.stdout) == [{"n": 0}]
+    assert "withheld under open: rows of crystals/cod" in asked.stderr
+    assert asked.stderr.rstrip().endswith("until 2999-01-01")
+    assert "crystals/cod is withheld under open" in winnow("versions", "crystals/cod").stderr
+    assert "is withheld under open" in winnow("quarantine", "crystals/cod", code=1).stderr
+    assert "is withheld under open" in winnow("diff", "crystals/cod@1", "crystals/cod@1", code=1).stderr
+    assert json.loads(winnow("list", "--json", "--profile", "internal").stdout)[0]["rows"] > 0
+    assert "reason:" in winnow("quarantine", "crystals/cod", "--profile", "internal").output
+
+
+def test_check_gives_markdown_for_a_pull_request(winnow):
+    told = winnow("check", "crystals/cod", "--format", "markdown").output
+    assert "### ✓ crystals/cod" in told
+    assert "28 records read, 27 kept as 27 rows, 1 quarantined" in told
+    assert "| ✓ | structure | crystals.structures | records |" in told
+
+
+def test_an_answer_may_be_cut_off_by_its_reader(home):
+    command = f"'{WINNOW}' query 'FROM range(200000)' --format csv | head -1"
+    environment = {**os.environ, "WINNOW_HOME": str(home)}
+    result = subprocess.run(["bash", "-c", command], env=environment, capture_output=True, text=True, check=False)
+    assert result.stdout == "range\n"
+    assert result.stderr == ""
