@@ -27,7 +27,7 @@ lint: setup ## ruff, mypy, import-linter, contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/dg check yaml
+	for folder in assets/datasets/*/*/; do $(BIN)/dg check yaml $$folder || exit 1; done # all at once dg checks only one
 
 ui: setup ## start Dagster on the datasets here
 	$(BIN)/winnow ui

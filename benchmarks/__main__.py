@@ -46,7 +46,8 @@ def measure(records: int, folder: Path) -> Measured:
     settings = Settings.at(folder / f"home-{records}")
     command = [str(Path(sys.executable).with_name("winnow")), "run", DATASET, "--source", str(source)]
     started = time.perf_counter()
-    process = subprocess.Popen(command, env={**os.environ, "WINNOW_HOME": str(settings.home)}, stdout=subprocess.DEVNULL)
+    environment = {**os.environ, "WINNOW_HOME": str(settings.home)}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - started
     process.returncode = os.waitstatus_to_exitcode(status)

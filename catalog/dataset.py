@@ -298,17 +298,25 @@ def dataset_names(folder: Path = FOLDER) -> tuple[str, ...]:
     return tuple(sorted(f"{path.parent.parent.name}/{path.parent.name}" for path in folder.glob("*/*/defs.yaml")))
 
 
-def load_datasets(folder: Path = FOLDER) -> tuple[Dataset, ...]:
-    """All datasets. Raises ContractError with the problems of all of them."""
-    datasets, wrong = [], []
+def sound_datasets(folder: Path = FOLDER) -> tuple[tuple[Dataset, ...], dict[str, ContractError]]:
+    """The datasets whose contracts are sound, and by name what is wrong with the others."""
+    sound: list[Dataset] = []
+    broken: dict[str, ContractError] = {}
     for name in dataset_names(folder):
         try:
-            datasets.append(load_dataset(name, folder))
+            sound.append(load_dataset(name, folder))
         except ContractError as error:
-            wrong.append(error.problem)
-    if wrong:
-        raise ContractError("\n".join(wrong), "correct the lines above, then run `winnow check` again")
-    return tuple(datasets)
+            broken[name] = error
+    return tuple(sound), broken
+
+
+def load_datasets(folder: Path = FOLDER) -> tuple[Dataset, ...]:
+    """All datasets. Raises ContractError with the problems of all of them."""
+    sound, broken = sound_datasets(folder)
+    if broken:
+        problems = "\n".join(error.problem for error in broken.values())
+        raise ContractError(problems, "correct the lines above, then run `winnow check` again")
+    return sound
 
 
 def _envelope_problems(source: LocatedYaml) -> Iterator[Problem]:

@@ -114,6 +114,7 @@ class Warehouse:
     def _sorted_files(self, source: Path, table: Table, scratch: Path, target: str) -> Iterator[str]:
         with contextlib.closing(duckdb.connect()) as connection:
             # Each thread holds a row group: on a machine of many cores that alone would exceed the memory.
+            connection.execute("SET enable_progress_bar=false")
             connection.execute(f"SET threads={SORT_THREADS}")
             connection.execute(f"SET temp_directory={literal(scratch / 'spill')}")
             first, batches = _sorted_batches(connection, source, table)
@@ -238,10 +239,17 @@ class Warehouse:
             scan = self.iceberg.load_table(part.iceberg_table).scan(snapshot_id=part.iceberg_snapshot)
             return sorted(task.file.file_path for task in scan.plan_files())
 
-    def connect(self, files: Sequence[str] = ()) -> duckdb.DuckDBPyConnection:
-        """A DuckDB connection that can read the warehouse's files and nothing else, with its settings locked."""
+    def connect(self, files: Sequence[str] = (), memory: str | None = None) -> duckdb.DuckDBPyConnection:
+        """A DuckDB connection that can read the warehouse's files and nothing else, with its settings locked.
+
+        Beyond ``memory`` (DuckDB's own default: most of the machine's) it spills to the local disk.
+        """
         connection = duckdb.connect()
         connection.execute("SET TimeZone='UTC'")
+        connection.execute("SET enable_progress_bar=false")
+        connection.execute(f"SET temp_directory={literal(self._scratch / 'spill')}")
+        if memory is not None:
+            connection.execute(f"SET memory_limit={literal(memory)}")
         if not is_local(self._filesystem):
             connection.register_filesystem(self._filesystem)
         paths = ", ".join(literal(file) for file in files)
@@ -319,11 +327,12 @@ class _ParquetFile:
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
-        # After a failure the writer is not closed, which would write; a file left open would go on filling the disk.
         with self._sink:
             if kind is None:
                 self._flush()
                 self._writer.close()
+            else:
+                self._writer.is_open = False  # closing it, as it does when it is collected, would write
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Add a batch; a row group is written when enough has come together."""
@@ -364,13 +373,14 @@ def _sorted_batches(
     """The first batch in the table's order, and those after it."""
     order = ", ".join(f'"{name}" NULLS LAST' for name in table.sort)
     query = f"SELECT * FROM read_parquet({literal(source)}) ORDER BY {order}"
+    ((most,),) = connection.execute("SELECT current_setting('memory_limit')").fetchall()
     connection.execute(f"SET memory_limit='{SORT_MEMORY}'")
     try:
         batches = iter(connection.sql(query).to_arrow_reader(16_384))
         return next(batches, None), batches
     except duckdb.OutOfMemoryException:
         # Rows of many megabytes each: DuckDB sorts no fewer than 2048 together. Its own limit is most of the memory.
-        connection.execute("RESET memory_limit")
+        connection.execute(f"SET memory_limit='{most}'")
         batches = iter(connection.sql(query).to_arrow_reader(16_384))
         return next(batches, None), batches
 

@@ -1,50 +1,105 @@
-"""What starts runs by itself: the sensor that notices changed sources. Schedules stand in the datasets' contracts."""
+"""What starts runs by itself: the contracts' schedules, and a sensor that notices changed sources."""
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 import dagster as dg
 
 from assets.snapshot import probe
 from catalog.dataset import Dataset
-from catalog.errors import WinnowError
+from catalog.errors import SourceError, WinnowError
 from dagster_project.component import dataset_keys
 from dagster_project.curate import address
 from dagster_project.resources import HouseResource
+
+PATIENCE = 40.0  # seconds; Dagster gives up on a sensor after 60
+
+
+def schedules(datasets: Sequence[Dataset]) -> list[dg.ScheduleDefinition]:
+    """One schedule per dataset that has one, in UTC; off until an operator turns it on."""
+    return [_schedule(dataset, dataset.schedule) for dataset in datasets if dataset.schedule]
+
+
+def _schedule(dataset: Dataset, cron: str) -> dg.ScheduleDefinition:
+    name = dataset.name.replace("/", "_")
+    # A job of its own, so that the page of an asset shows this schedule and no other dataset's.
+    return dg.ScheduleDefinition(
+        name=name,
+        cron_schedule=cron,
+        execution_timezone="UTC",
+        job=dg.define_asset_job(name, dataset_keys(dataset), description=f"Curate {dataset.title}"),
+        description=f"Curate {dataset.title}",
+    )
 
 
 def source_sensor(datasets: Sequence[Dataset]) -> dg.SensorDefinition:
     """A sensor that asks every source once an hour whether it changed (ETag, size, mtime), without a download.
 
     It speaks up only for datasets that have been fetched from their own source before: the first run, and runs
-    on samples, are a person's choice.
+    on samples, are a person's choice. A state of a source is asked for once, so a run that fails is not repeated.
     """
-    keys = [key for dataset in datasets for key in dataset_keys(dataset)]
+    watched = [dataset for dataset in datasets if dataset.source.uri]
+    keys = sorted({key for dataset in watched for key in dataset_keys(dataset)})
 
     @dg.sensor(
-        name="changed_sources", minimum_interval_seconds=3600, target=dg.AssetSelection.assets(*keys) if keys else None
+        name="changed_sources",
+        minimum_interval_seconds=3600,
+        job=dg.define_asset_job("changed_sources", keys, description="Curate datasets whose source has changed"),
+        description="Curate the datasets whose source has another ETag, size or time of change than when last fetched",
     )
     def changed_sources(
         context: dg.SensorEvaluationContext, winnow: HouseResource
     ) -> Iterator[dg.RunRequest | dg.SkipReason]:
         ledger = winnow.house().ledger
+        fetched = [
+            (dataset, snapshot.validator)
+            for dataset in watched
+            if (snapshot := ledger.snapshot(dataset.name, dataset.source.uri))
+        ]
+        troubles = []
         changed = 0
-        for dataset in datasets:
-            previous = ledger.snapshot(dataset.name, dataset.source.uri) if dataset.source.uri else None
-            if previous is None:
-                continue
-            try:
-                validator = probe(address(dataset))
-            except WinnowError as error:
-                context.log.warning(f"{dataset.name}: {error}")
-                continue
-            if validator != previous.validator:
+        for dataset, news in _ask(fetched):
+            if isinstance(news, WinnowError):
+                troubles.append(f"{dataset.name} cannot be asked: {news.problem}")
+                context.log.warning(troubles[-1])
+            elif news:
                 changed += 1
                 yield dg.RunRequest(
-                    run_key=f"{dataset.name}:{validator}",
+                    run_key=f"{dataset.name}:{news}",
                     asset_selection=dataset_keys(dataset),
                     tags={"winnow/dataset": dataset.name.replace("/", ".")},
                 )
         if not changed:
-            yield dg.SkipReason("no source changed")
+            nothing = "no source changed" if fetched else "no dataset has been fetched from its own source yet"
+            yield dg.SkipReason("; ".join([nothing, *troubles]))
 
     return changed_sources
+
+
+def _ask(fetched: Sequence[tuple[Dataset, str]]) -> Iterator[tuple[Dataset, str | WinnowError | None]]:
+    """What is new at every source, or why it cannot be told; all at once, and not for longer than PATIENCE."""
+    pool = ThreadPoolExecutor(max_workers=16)
+    asked = [(dataset, pool.submit(_news, dataset, validator)) for dataset, validator in fetched]
+    wait([answer for _, answer in asked], timeout=PATIENCE)
+    pool.shutdown(wait=False, cancel_futures=True)
+    for dataset, answer in asked:
+        yield dataset, _answered(answer)
+
+
+def _news(dataset: Dataset, before: str) -> str | None:
+    where = address(dataset)
+    now = probe(where)
+    if now == before:
+        return None
+    if probe(where) != now:
+        raise SourceError(f"{where.uri} tells neither an ETag nor a time of change; leave it to a schedule")
+    return now
+
+
+def _answered(answer: Future[str | None]) -> str | WinnowError | None:
+    if not answer.done() or answer.cancelled():
+        return SourceError(f"no answer within {PATIENCE:.0f} seconds")
+    try:
+        return answer.result()
+    except WinnowError as error:
+        return error

@@ -109,7 +109,7 @@ def _profile_option(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="winnow")
 def main() -> None:
-    r"""Curate science data into versioned tables, behind quality gates, with the rights of every row.
+    """Curate science data into versioned tables, behind quality gates, with the rights of every row.
 
     \b
     A first walk:
@@ -120,7 +120,7 @@ def main() -> None:
 
     Everything is kept below WINNOW_HOME (default: .winnow here). WINNOW_WAREHOUSE and WINNOW_CATALOG
     move the data files to s3://... and the database to postgresql://...
-    """
+    """  # noqa: D301
 
 
 @main.command("list", short_help="List the datasets and how they stand.")
@@ -142,7 +142,7 @@ def list_(as_json: bool, profile: str) -> None:
 @click.option("--source", metavar="URI", help="Take one dataset's bytes from here: a file, a folder, http(s) or s3.")
 @click.option("--jobs", default=1, show_default=True, type=click.IntRange(1), help="Processes to spread the work over.")
 def run(datasets: tuple[str, ...], sample: bool, source: str | None, jobs: int) -> None:
-    r"""Curate DATASETs (all, if none is named): fetch, read, harmonise, gate, publish.
+    """Curate DATASETs (all, if none is named): fetch, read, harmonise, gate, publish.
 
     Runs through Dagster, so `winnow ui` shows it. Unchanged bytes are not parsed again and make no new version.
     Exits with 0 only if every dataset was published or unchanged; a refused one keeps its last good version.
@@ -151,12 +151,12 @@ def run(datasets: tuple[str, ...], sample: bool, source: str | None, jobs: int) 
       winnow run genomics/clinvar                       from where its owner publishes it
       winnow run --sample                               all datasets, from the bundled samples
       winnow run crystals/cod --source folder/of/cifs   from your own copy
-    """
-    from catalog.dataset import load_dataset, load_datasets
+    """  # noqa: D301
+    from catalog.dataset import load_dataset, sound_datasets
 
     if source and (sample or len(datasets) != 1):
         raise click.UsageError("--source goes with exactly one DATASET, and not with --sample")
-    chosen = [load_dataset(name) for name in datasets] if datasets else list(load_datasets())
+    chosen, broken = ([load_dataset(name) for name in datasets], {}) if datasets else sound_datasets()
     if source and "://" not in source:
         source = str(Path(source).absolute())
     from dagster_project import run as runs
@@ -166,6 +166,7 @@ def run(datasets: tuple[str, ...], sample: bool, source: str | None, jobs: int) 
     try:
         with show.progress([dataset.name for dataset in chosen]) as handler, runs.listening(handler):
             outcomes = runs.run(house, chosen, sample, source, jobs)
+            outcomes += runs.not_run(house, broken)
     except KeyboardInterrupt:
         click.echo("interrupted: nothing was published; the same command goes on where this one stopped", err=True)
         _leave_interrupted()
@@ -214,7 +215,7 @@ def check(datasets: tuple[str, ...], form: str) -> None:
     help="Write all rows here instead of printing: .parquet, .csv or .json.",
 )
 def query(sql: str, profile: str, at: tuple[str, ...], form: str | None, output: Path | None) -> None:
-    r"""Answer one SELECT (in DuckDB's SQL) over the tables.
+    """Answer one SELECT (in DuckDB's SQL) over the tables.
 
     \b
     Tables:
@@ -227,7 +228,7 @@ def query(sql: str, profile: str, at: tuple[str, ...], form: str | None, output:
       winnow query "FROM genomics.clinical_significance" --at genomics/clinvar@1 -o clinvar.parquet
 
     Files are not read here: rows in them may be withheld.
-    """
+    """  # noqa: D301
     from catalog.query import query_errors
     from dagster_project import show
 
@@ -268,13 +269,13 @@ def versions(dataset: str, profile: str) -> None:
 @click.argument("newer", metavar="DATASET@NEWER")
 @_profile_option
 def diff(older: str, newer: str, profile: str) -> None:
-    r"""Compare two versions: rows added, removed, changed; columns that came or went.
+    """Compare two versions: rows added, removed, changed; columns that came or went.
 
     Rows are matched by their table's key. Only rows that the profile may see are counted.
 
     \b
       winnow diff genomics/clinvar@1 genomics/clinvar@2
-    """
+    """  # noqa: D301
     from dagster_project import show
 
     (old_name, old), (new_name, new) = _version_of(older), _version_of(newer)
@@ -338,7 +339,11 @@ def ui(port: int, host: str) -> None:
 
     settings = Settings.from_environment()
     prepare_dagster_home(settings)
+    # Dagster's processes work in another folder than this one.
     os.environ["WINNOW_HOME"] = str(settings.home)
+    os.environ["WINNOW_WAREHOUSE"] = settings.warehouse
+    os.environ["WINNOW_CATALOG"] = settings.catalog
+    os.environ["PYTHONWARNINGS"] = "ignore:Function `dev_command` is superseded"
     workspace = Path(__file__).parent.parent / "workspace.yaml"
     os.chdir(workspace.parent)
     dagster = str(Path(sys.executable).with_name("dagster"))

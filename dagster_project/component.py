@@ -1,17 +1,19 @@
 """The Component that turns a dataset's YAML into Dagster assets: raw -> staged (with blocking checks) -> published."""
 
 import contextlib
+import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
 from catalog.dataset import Dataset as Contract
 from catalog.dataset import read_dataset
-from catalog.errors import WinnowError
+from catalog.errors import ContractError, WinnowError
 from catalog.records import GateReport, Snapshot, Stage, Version
 from dagster_project import curate
-from dagster_project.metadata import published_metadata, raw_metadata, staged_metadata
+from dagster_project.metadata import markdown, published_metadata, raw_metadata, staged_metadata
 from dagster_project.resources import HouseResource
 
 GATES = ("structure", "expectations", "science", "terms")
@@ -42,12 +44,30 @@ class Dataset(dg.Component):
         return cls(read_dataset(context.path / "defs.yaml"))
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
-        """The three assets of the dataset, its checks and its schedule."""
+        """The three assets of the dataset, with their checks."""
         del context
-        contract = self.contract
-        schedules = [_schedule(contract)] if contract.schedule else []
-        assets = [_raw(contract), _staged(contract), _published(contract)]
-        return dg.Definitions(assets=assets, schedules=schedules)
+        return dg.Definitions(assets=dataset_assets(self.contract))
+
+
+def dataset_assets(contract: Contract) -> list[dg.AssetsDefinition]:
+    """The three assets of one dataset."""
+    return [_raw(contract), _staged(contract), _published(contract)]
+
+
+def broken_asset(name: str, error: ContractError) -> dg.AssetsDefinition:
+    """What stands for a dataset whose YAML is wrong: it says what, and fails with that, so that the others can run."""
+
+    @dg.asset(
+        key=asset_key("raw", name),
+        group_name=name.partition("/")[0],
+        kinds={"broken"},
+        description=f"This dataset cannot run until its defs.yaml is mended.\n\n```\n{error.problem}\n```",
+    )
+    def broken() -> None:
+        with told():
+            raise error
+
+    return broken
 
 
 def asset_key(layer: str, name: str) -> dg.AssetKey:
@@ -79,11 +99,21 @@ def _about(contract: Contract, layer: str, kind: str) -> dict[str, Any]:
         "key": asset_key(layer, contract.name),
         "group_name": contract.domain,
         "owners": [f"team:{contract.owner}"],
-        "kinds": {kind},
-        "description": f"{contract.title}\n\n{contract.description}".strip(),
+        # The graph shows only the last part of a key; the layer tells the three apart there.
+        "kinds": {layer, kind},
+        "description": f"{_LAYER_WORDS[layer]}\n\n**{contract.title}**\n\n{contract.description}".strip(),
         "tags": {"dataset": contract.name.replace("/", ".")},
+        "metadata": _yaml_reference(contract.folder / "defs.yaml"),
         "io_manager_key": "ledger",
     }
+
+
+def _yaml_reference(path: Path) -> dict[str, Any]:
+    """The link "open in editor" on an asset's page."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        reference = dg.LocalFileCodeReference(file_path=str(path), line_number=1, label=path.name)
+        return {"dagster/code_references": dg.CodeReferencesMetadataValue(code_references=[reference])}
 
 
 def _raw(contract: Contract) -> dg.AssetsDefinition:
@@ -94,6 +124,7 @@ def _raw(contract: Contract) -> dg.AssetsDefinition:
             snapshot = curate.fetch(winnow.house(), contract, where)
         return dg.Output(snapshot, metadata=raw_metadata(snapshot))
 
+    assert isinstance(raw, dg.AssetsDefinition)
     return raw
 
 
@@ -113,6 +144,7 @@ def _staged(contract: Contract) -> dg.AssetsDefinition:
         for gate in GATES:
             yield _check_result(gate, report)
 
+    assert isinstance(staged, dg.AssetsDefinition)
     return staged
 
 
@@ -125,9 +157,15 @@ def _published(contract: Contract) -> dg.AssetsDefinition:
             metadata = published_metadata(house, contract, version)
         return dg.Output(version, metadata=metadata)
 
+    assert isinstance(published, dg.AssetsDefinition)
     return published
 
 
+_LAYER_WORDS = {
+    "raw": "The source's bytes as fetched, pinned by their sha256.",
+    "staged": "Canonical rows that the gates judge; no reader sees them yet.",
+    "published": "The version that readers see. Published only with a passing gate report.",
+}
 _CHECK_WORDS = {
     "structure": "Every kept row has the table's types, required values, ranges and vocabularies.",
     "expectations": "The staged files as a whole: row count and its drift, unique keys, null fractions, ranges.",
@@ -139,27 +177,20 @@ _CHECK_WORDS = {
 def _check_result(gate: str, report: GateReport) -> dg.AssetCheckResult:
     verdicts = [check for check in report.checks if check.gate == gate]
     refused = [check for check in verdicts if not check.passed]
-    lines = ["| table | check | observed | expected | |", "|---|---|---|---|---|"]
-    lines += [
-        f"| {check.table} | {check.name} | {check.observed} | {check.expected} | {'✓' if check.passed else '✗ ' + check.remedy} |"
-        for check in verdicts
+    rows = [
+        ("✓" if check.passed else "✗", check.table, check.name, check.observed, check.expected, check.remedy)
+        for check in sorted(verdicts, key=lambda check: check.passed)
     ]
-    words = "; ".join(f"{check.name}: {check.observed}, expected {check.expected}" for check in refused)
+    words = "; ".join(f"{check.table} {check.name}: {check.observed}, expected {check.expected}" for check in refused)
+    columns = ("", "table", "check", "observed", "expected", "remedy")
     return dg.AssetCheckResult(
         check_name=gate,
         passed=bool(verdicts) and not refused,
         severity=dg.AssetCheckSeverity.ERROR,
         description=words or f"{len(verdicts)} checks passed",
-        metadata={"verdicts": dg.MetadataValue.md("\n".join(lines))},
-    )
-
-
-def _schedule(contract: Contract) -> dg.ScheduleDefinition:
-    assert contract.schedule is not None
-    return dg.ScheduleDefinition(
-        name=contract.name.replace("/", "_"),
-        cron_schedule=contract.schedule,
-        execution_timezone="UTC",
-        target=dg.AssetSelection.assets(*dataset_keys(contract)),
-        description=f"Curate {contract.title}",
+        metadata={
+            **({"remedy": refused[0].remedy} if refused else {}),
+            "refused": len(refused),
+            "verdicts": dg.MetadataValue.md(markdown(columns, rows)),
+        },
     )

@@ -38,6 +38,8 @@ from validations.terms import terms_check
 PROGRESS = logging.getLogger("winnow.progress")
 """Each message carries ``dataset``, ``step``, ``done`` and ``total``; the command line draws bars from them."""
 
+GATE_MEMORY = "512MB"  # beyond this DuckDB's profile of the staged files spills to disk
+
 _CODE = Path(__file__).parent.parent
 
 
@@ -282,7 +284,10 @@ class _Staging:
 
     @contextlib.contextmanager
     def _files(self, staged: StagedTable) -> Iterator[duckdb.DuckDBPyConnection]:
-        with self.clock.step("expectations"), contextlib.closing(self.house.warehouse.connect(staged.files)) as files:
+        with (
+            self.clock.step("expectations"),
+            contextlib.closing(self.house.warehouse.connect(staged.files, memory=GATE_MEMORY)) as files,
+        ):
             yield files
 
     def _previous_rows(self, table: Table) -> int | None:

@@ -1,22 +1,33 @@
-"""The code location: every dataset folder, the canonical tables, the job, the sensor."""
+"""The code location: every dataset folder, the canonical tables, the job, what starts it by itself."""
 
 from pathlib import Path
 
 import dagster as dg
 
-from catalog.dataset import load_datasets
-from dagster_project.automation import source_sensor
+from catalog.dataset import FOLDER, sound_datasets
+from dagster_project.automation import schedules, source_sensor
+from dagster_project.component import broken_asset, dataset_assets
 from dagster_project.jobs import CURATE, table_assets
 from dagster_project.resources import HouseResource, LedgerIOManager
 
-_DATASETS = load_datasets()
 
-defs = dg.Definitions.merge(
-    dg.load_from_defs_folder(path_within_project=Path(__file__).parent),
-    dg.Definitions(
-        assets=table_assets(_DATASETS),
+def definitions(folder: Path = FOLDER) -> dg.Definitions:
+    """What Dagster shows of a folder of datasets.
+
+    Dagster's own loader of components gives the same assets, but refuses all for one broken YAML.
+    """
+    datasets, broken = sound_datasets(folder)
+    return dg.Definitions(
+        assets=[
+            *(asset for dataset in datasets for asset in dataset_assets(dataset)),
+            *(broken_asset(name, error) for name, error in broken.items()),
+            *table_assets(datasets),
+        ],
         jobs=[CURATE],
-        sensors=[source_sensor(_DATASETS)],
+        schedules=schedules(datasets),
+        sensors=[source_sensor(datasets)],
         resources={"winnow": HouseResource(), "ledger": LedgerIOManager()},
-    ),
-)
+    )
+
+
+defs = definitions()

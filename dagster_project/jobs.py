@@ -28,7 +28,7 @@ def _table_asset(name: str, feeders: Sequence[Dataset]) -> dg.AssetsDefinition:
         key=asset_key("table", name),
         deps=[asset_key("published", dataset.name) for dataset in feeders],
         group_name=table.domain,
-        kinds={"duckdb"},
+        kinds={"table", "duckdb"},
         description=f'{table.description}\n\nStandard: {table.standard}. Query it with `winnow query "FROM {name}"`.',
     )
     def canonical(winnow: HouseResource) -> dg.MaterializeResult[Any]:

@@ -1,8 +1,9 @@
-"""What an operator sees of a materialisation: counts, sizes, speed, a plot of rows over versions, a permitted preview."""
+"""What an operator sees of a materialisation: counts, sizes, speed, rows over versions, a permitted preview."""
 
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from catalog.warehouse import table_name
 from dagster_project.curate import House
 
 PREVIEW_ROWS = 10
+CELL_WIDTH = 40
 
 
 def raw_metadata(snapshot: Snapshot) -> dict[str, Any]:
@@ -42,10 +44,10 @@ def staged_metadata(stage: Stage, report: GateReport) -> dict[str, Any]:
         "records_quarantined": sum(table.quarantined for table in report.tables),
         "records_dropped": sum(sum(table.dropped.values()) for table in report.tables),
         "dagster/row_count": sum(table.rows for table in report.tables),
-        "bytes": sum(table.bytes for table in stage.tables),
+        **({} if stage.unchanged else {"bytes": sum(table.bytes for table in stage.tables)}),
         **({"records_per_second": round(records / seconds)} if seconds else {}),
-        "seconds": dg.MetadataValue.json(stage.seconds),
-        "reasons": dg.MetadataValue.md(_reasons(report)),
+        **({"seconds": dg.MetadataValue.json(stage.seconds)} if seconds else {}),
+        "reasons": _reasons(report),
     }
 
 
@@ -90,36 +92,45 @@ def _column_words(description: str, unit: str | None) -> str:
     return f"{description} [{unit}]" if unit else description
 
 
-def _reasons(report: GateReport) -> str:
-    lines = ["| table | records | check | reason |", "|---|---|---|---|"]
+def _reasons(report: GateReport) -> dg.MetadataValue[Any]:
     failures = [failure for table in report.tables for failure in table.failures]
-    lines += [f"| {f.table} | {f.records} | {f.check} | {f.reason} |" for f in failures]
-    return "\n".join(lines) if failures else "No record was quarantined."
+    if not failures:
+        return dg.MetadataValue.text("no record was quarantined")
+    rows = [(f.table, f.column, f.check, f.records, f.reason) for f in failures]
+    return dg.MetadataValue.md(markdown(("table", "column", "check", "records", "reason"), rows))
 
 
 def _previews(house: House, dataset: Dataset) -> dict[str, Any]:
     door = Door(house.warehouse, house.ledger, [dataset], "open", utc_day(house.clock()))
     decision = door.decision(dataset.name)
     if not decision.allowed:
-        return {"preview": dg.MetadataValue.md(f"No preview: {decision.reason}.")}
+        return {"preview": dg.MetadataValue.text(f"no preview: {decision.reason}")}
     previews = {}
     for table in dataset.feeds:
         namespace, name = table_name(dataset.name, table)
         relation = door.answer(f'FROM "{namespace}"."{name}" LIMIT {PREVIEW_ROWS}')
         previews[f"preview_{load_table(table).short_name}"] = dg.MetadataValue.md(
-            _markdown(relation.columns, relation.fetchall())
+            markdown(relation.columns, [[_short(value) for value in row] for row in relation.fetchall()])
         )
     return previews
 
 
-def _markdown(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+def markdown(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A Markdown table, whatever its cells hold."""
     lines = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
     return "\n".join([*lines, *(f"| {' | '.join(map(_cell, row))} |" for row in rows)])
 
 
 def _cell(value: Any) -> str:
-    text = "" if value is None else str(value).replace("|", "\\|").replace("\n", " ")
-    return text if len(text) <= 60 else text[:59] + "…"
+    # A source's own text may hold what Markdown or HTML would act on.
+    return re.sub(r"([\\`*_{}\[\]<>|~$!&])", r"\\\1", str(value)).replace("\n", " ")
+
+
+def _short(value: Any) -> str:
+    if value is None:
+        return ""
+    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return text if len(text) <= CELL_WIDTH else text[: CELL_WIDTH - 1] + "…"
 
 
 def _plot(points: Sequence[tuple[int, int]]) -> str:

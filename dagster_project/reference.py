@@ -108,11 +108,12 @@ def _datasets(datasets: tuple[Dataset, ...]) -> Iterator[str]:
         yield f"- Attribution: {_line(terms.attribution)}"
         for key, value in terms.citation.items():
             yield f"- Cite ({key}): {_line(value)}"
-        yield f"- Schedule: {f'`{dataset.schedule}` (UTC)' if dataset.schedule else 'none'}\n- Owner: {dataset.owner}"
+        yield f"- Schedule: {f'`{dataset.schedule}` (UTC)' if dataset.schedule else 'none'}"
+        yield f"- Owner: {dataset.owner}"
 
 
 def _commands() -> Iterator[str]:
-    context = click.Context(command_line, info_name="winnow", max_content_width=100, terminal_width=100)
+    context = click.Context(command_line, info_name="winnow", terminal_width=100, **command_line.context_settings)
     yield f"# Command line\n\n```text\n{command_line.get_help(context)}\n```"
     for name in command_line.list_commands(context):
         command = command_line.get_command(context, name)
@@ -126,8 +127,8 @@ def _commands() -> Iterator[str]:
 
 def _licences() -> Iterator[str]:
     yield "# Licences\n"
-    yield "What each licence asks, and which profile permits its rows. A licence that is not here is unknown, and the rows"
-    yield "of an unknown licence are shown to `internal` only.\n"
+    yield "What each licence asks, and which profile permits its rows. A licence that is not here is unknown, and the"
+    yield "rows of an unknown licence are shown to `internal` only.\n"
     yield f"| licence | obligations | {' | '.join(PERMITTED)} |\n|---|---|{'---|' * len(PERMITTED)}"
     for spdx, licence in sorted(load_licences().items()):
         permitted = ("yes" if licence.obligations <= allowed else "no" for allowed in PERMITTED.values())

@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
+import atexit
 import fcntl
+import json
 import logging
+import multiprocessing
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import socket
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from socket import AF_UNIX, SOCK_DGRAM
 from typing import Any
 
 import dagster as dg
 import yaml
+from dagster._core.instance.ref import InstanceRef
 
 from catalog.dataset import Dataset
+from catalog.errors import ContractError
 from catalog.records import GateReport, Version
 from dagster_project.component import asset_key, dataset_keys
 from dagster_project.curate import PROGRESS, House
 from dagster_project.settings import Settings
 
+_PROGRESS_SOCKET = "_WINNOW_PROGRESS"
+_END = b"end"
 INTERRUPTED = ("the run was interrupted; nothing of it was published", "the same command runs it again")
+DAGSTER_CONFIG = {"telemetry": {"enabled": False}, "nux": {"enabled": False}}
+"""No telemetry, and no dialogue that asks for an e-mail address."""
 
 
 @dataclass(frozen=True)
@@ -44,43 +58,61 @@ def prepare_dagster_home(settings: Settings) -> None:
     settings.dagster.mkdir(parents=True, exist_ok=True)
     config = settings.dagster / "dagster.yaml"
     if not config.exists():
-        config.write_text(yaml.safe_dump({"telemetry": {"enabled": False}}), encoding="utf-8")
+        config.write_text(yaml.safe_dump(DAGSTER_CONFIG), encoding="utf-8")
     os.environ["DAGSTER_HOME"] = str(settings.dagster)
     os.environ["DAGSTER_DISABLE_TELEMETRY"] = "1"
 
 
 def dagster_instance(settings: Settings) -> dg.DagsterInstance:
-    """Dagster's records in our home; the first of several processes makes its databases, the others wait for it."""
+    """Dagster's records in our home; the first of several processes makes its databases, the others wait for it.
+
+    Its log of a run shows in the UI only: on the command line a table tells the outcome.
+    """
     prepare_dagster_home(settings)
+    quiet = {"python_logs": {"python_log_level": "CRITICAL"}}
     with (settings.dagster / "opening.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        return dg.DagsterInstance.get()
+        return dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(settings.dagster), overrides=quiet))
 
 
 def curate_job() -> dg.JobDefinition:
     """The job that all runs use; by name, so that other processes can load it."""
     from dagster_project.definitions import defs
 
+    if multiprocessing.parent_process() is not None and _PROGRESS_SOCKET in os.environ and not PROGRESS.handlers:
+        _start_telling(_ToParent(os.environ[_PROGRESS_SOCKET]))
+        atexit.register(_hush)
     return defs.resolve_job_def("curate")
 
 
 def run(house: House, datasets: Sequence[Dataset], sample: bool, source: str | None, jobs: int) -> list[Outcome]:
     """Run datasets as one Dagster run (in this process, or in ``jobs`` processes) and say what became of each."""
-    before = {dataset.name: house.ledger.current(dataset.name) for dataset in datasets}
+    if not datasets:
+        return []
     keys = [key for dataset in datasets for key in dataset_keys(dataset)]
     with dagster_instance(house.settings) as instance:
         result = _execute(instance, keys, _run_config(datasets, sample, source), jobs)
-        failures = dict(_failures(result))
-    return [_outcome(house, dataset, before[dataset.name], result.run_id, failures) for dataset in datasets]
+        events = result.all_events if hasattr(result, "all_events") else result.all_node_events
+        failures = dict(_failures(events))
+        done = {event.step_key for event in events if event.is_step_success}
+    return [_outcome(house, dataset, result.run_id, failures, done) for dataset in datasets]
+
+
+def not_run(house: House, broken: Mapping[str, ContractError]) -> list[Outcome]:
+    """What became of datasets whose contracts are wrong."""
+    return [
+        Outcome(name, "failed", house.ledger.current(name), None, error.problem, error.remedy)
+        for name, error in broken.items()
+    ]
 
 
 def _run_config(datasets: Sequence[Dataset], sample: bool, source: str | None) -> dict[str, Any]:
     config = {"config": {"sample": sample, **({"source": source} if source else {})}}
-    return {
-        "ops": {"__".join(asset_key("raw", dataset.name).path): config for dataset in datasets},
-        # The outcome is told in a table; Dagster's own log of the run is in the UI.
-        "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
-    }
+    return {"ops": {_step("raw", dataset): config for dataset in datasets}}
+
+
+def _step(layer: str, dataset: Dataset) -> str:
+    return "__".join(asset_key(layer, dataset.name).path)
 
 
 def _execute(instance: dg.DagsterInstance, keys: Sequence[dg.AssetKey], config: dict[str, Any], jobs: int) -> Any:
@@ -88,18 +120,19 @@ def _execute(instance: dg.DagsterInstance, keys: Sequence[dg.AssetKey], config: 
         job = curate_job()
         return job.execute_in_process(run_config=config, instance=instance, asset_selection=keys, raise_on_error=False)
     config["execution"] = {"config": {"multiprocess": {"max_concurrent": jobs}}}
-    return dg.execute_job(
-        dg.reconstructable(curate_job),
-        instance=instance,
-        run_config=config,
-        asset_selection=list(keys),
-        raise_on_error=False,
-    )
+    with _listening_to_processes():
+        return dg.execute_job(
+            dg.reconstructable(curate_job),
+            instance=instance,
+            run_config=config,
+            asset_selection=list(keys),
+            raise_on_error=False,
+        )
 
 
-def _failures(result: Any) -> Iterator[tuple[str, tuple[str, str]]]:
+def _failures(events: Sequence[Any]) -> Iterator[tuple[str, tuple[str, str]]]:
     """Step -> problem and remedy, for every step that failed."""
-    for event in result.all_events if hasattr(result, "all_events") else result.all_node_events:
+    for event in events:
         if not event.is_step_failure:
             continue
         data = event.step_failure_data
@@ -126,16 +159,12 @@ def _is_interrupt(error: Any) -> bool:
 
 
 def _outcome(
-    house: House, dataset: Dataset, before: Version | None, run_id: str, failures: dict[str, tuple[str, str]]
+    house: House, dataset: Dataset, run_id: str, failures: dict[str, tuple[str, str]], done: set[str]
 ) -> Outcome:
     version = house.ledger.current(dataset.name)
     report = house.ledger.report(dataset.name, run_id)
-    mine = [
-        failures[step]
-        for layer in ("raw", "staged", "published")
-        for step in failures
-        if step == "__".join(asset_key(layer, dataset.name).path)
-    ]
+    steps = [_step(layer, dataset) for layer in ("raw", "staged", "published")]
+    mine = [failures[step] for step in steps if step in failures]
     if report is not None and not report.passed:
         refused = report.refusals()
         problem = "; ".join(f"{c.gate} {c.table} {c.name}: {c.observed}, expected {c.expected}" for c in refused)
@@ -144,20 +173,67 @@ def _outcome(
         problem, remedy = mine[0]
         status = "interrupted" if mine[0] == INTERRUPTED else "failed"
         return Outcome(dataset.name, status, version, report, problem, remedy)
-    if version is None:
-        return Outcome(dataset.name, "interrupted", None, report, *INTERRUPTED)
+    if version is None or steps[-1] not in done:
+        return Outcome(dataset.name, "interrupted", version, report, *INTERRUPTED)
     if version.run_id == run_id:
         return Outcome(dataset.name, "committed", version, report)
     return Outcome(dataset.name, "unchanged", version, house.ledger.report(dataset.name, version.run_id))
 
 
+def _hush() -> None:
+    """DuckDB prints, as a process ends, what of it is still referred to; the terminal is for the outcome."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+
+
+class _ToParent(logging.Handler):
+    """Sends progress from a process of ``--jobs`` to the one that draws the bars; what it has no room for is lost."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__()
+        self._socket = socket.socket(AF_UNIX, SOCK_DGRAM)
+        self._socket.setblocking(False)
+        self._address = address
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send the four values that a bar is drawn from."""
+        told = {key: record.__dict__[key] for key in ("dataset", "step", "done", "total")}
+        with suppress(OSError):
+            self._socket.sendto(json.dumps(told).encode(), self._address)
+
+
+@contextmanager
+def _listening_to_processes() -> Iterator[None]:
+    """Pass on, as if it were of this process, the progress that the processes of ``--jobs`` tell."""
+    with tempfile.TemporaryDirectory(prefix="winnow-") as folder, socket.socket(AF_UNIX, SOCK_DGRAM) as inbox:
+        inbox.bind(f"{folder}/progress")
+        os.environ[_PROGRESS_SOCKET] = f"{folder}/progress"
+        ear = threading.Thread(target=_pass_on, args=(inbox,), daemon=True)
+        ear.start()
+        try:
+            yield
+        finally:
+            del os.environ[_PROGRESS_SOCKET]
+            with socket.socket(AF_UNIX, SOCK_DGRAM) as own:
+                own.sendto(_END, f"{folder}/progress")
+            ear.join()
+
+
+def _pass_on(inbox: socket.socket) -> None:
+    while (message := inbox.recv(65_536)) != _END:
+        PROGRESS.debug("", extra=json.loads(message))
+
+
 @contextmanager
 def listening(handler: logging.Handler) -> Iterator[None]:
     """Send progress to a handler while a run goes on."""
-    PROGRESS.addHandler(handler)
-    PROGRESS.setLevel(logging.DEBUG)
-    PROGRESS.propagate = False
+    _start_telling(handler)
     try:
         yield
     finally:
         PROGRESS.removeHandler(handler)
+
+
+def _start_telling(handler: logging.Handler) -> None:
+    PROGRESS.addHandler(handler)
+    PROGRESS.setLevel(logging.DEBUG)
+    PROGRESS.propagate = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,10 @@ class Settings:
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
         """WINNOW_HOME (default ``.winnow``), WINNOW_WAREHOUSE and WINNOW_CATALOG."""
         home = Path(environment.get("WINNOW_HOME") or ".winnow")
-        return cls.at(home, environment.get("WINNOW_WAREHOUSE"), environment.get("WINNOW_CATALOG"))
+        warehouse, catalog = environment.get("WINNOW_WAREHOUSE"), environment.get("WINNOW_CATALOG")
+        if warehouse and "://" not in warehouse:
+            warehouse = str(Path(warehouse).absolute())
+        return cls.at(home, warehouse, catalog and re.sub("^sqlite:///(?=[^/])", f"sqlite:///{Path.cwd()}/", catalog))
 
     @property
     def raw(self) -> Path:

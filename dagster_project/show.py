@@ -52,8 +52,8 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]], as_records_if_
     """Print a table, or, where asked and it does not fit, each row as a record of its own."""
     console = _console()
     table = Table(show_edge=False, pad_edge=False)
-    for column in columns:
-        table.add_column(Text(column), overflow="fold")
+    for index, column in enumerate(columns):
+        table.add_column(Text(column), overflow="fold", no_wrap=index == 0 and not as_records_if_wide)
     for row in rows:
         table.add_row(*(Text(_cell(value)) for value in row))
     too_wide = table.__rich_measure__(console, console.options).maximum > console.width

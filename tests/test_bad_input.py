@@ -1,4 +1,4 @@
-"""What bad input and broken runs get: a message with the remedy, a non-zero exit, and the last good version still there."""
+"""What bad input and broken runs get: words with the remedy, a non-zero exit, the last good version still current."""
 
 import gzip
 import os

@@ -71,6 +71,7 @@ def test_every_command_has_help_and_a_place_in_the_reference(winnow, name):
     assert command.short_help
     assert all(option.help for option in command.params if isinstance(option, click.Option))
     shown = winnow(name, "--help").output
+    assert "\\b" not in shown
     assert f"Usage: main {name}" in shown
     assert f"## winnow {name}\n" in (ROOT / "docs/reference/command-line.md").read_text()
 

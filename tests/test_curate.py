@@ -1,4 +1,4 @@
-"""The laws of the way from records to a version: nothing lost, nothing guessed, and a version a function of its inputs."""
+"""The laws on the way from records to a version: nothing lost, nothing guessed, the same inputs the same version."""
 
 import shutil
 from collections import Counter

@@ -1,4 +1,4 @@
-"""The command line and Dagster's definitions load with no extra installed; a format that lacks its library says which."""
+"""Commands and definitions load with no extra installed; a format that lacks its library says which."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The rules of the house that a machine can check: one direction of imports, plain pins, versions of what is installed."""
+"""The rules of the house that a machine can check: imports go one way, pins are plain, modules say their purpose."""
 
 import re
 import tomllib

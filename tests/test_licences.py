@@ -112,10 +112,7 @@ def test_what_is_not_understood_is_unknown(text: str) -> None:
 
 
 def test_an_expression_made_to_explode_is_refused_at_once() -> None:
-    pairs = [
-        f"({a} OR {b})"
-        for a, b in zip(list(load_licences())[0:20:2], list(load_licences())[1:20:2], strict=True)
-    ]
+    pairs = [f"({a} OR {b})" for a, b in zip(list(load_licences())[0:20:2], list(load_licences())[1:20:2], strict=True)]
     began = time.perf_counter()
     with pytest.raises(UnknownLicenceError, match="more than 64 alternatives"):
         obligations(" AND ".join(pairs))

@@ -140,9 +140,7 @@ def test_the_reason_says_what_forbids_it() -> None:
         ("CC-BY-3.0 OR CC-BY-4.0", "open", "CC-BY-3.0"),
     ],
 )
-def test_of_the_permitted_alternatives_the_one_that_asks_least(
-    expression: str, profile: Profile, chosen: str
-) -> None:
+def test_of_the_permitted_alternatives_the_one_that_asks_least(expression: str, profile: Profile, chosen: str) -> None:
     decision = decide(terms(expression), profile, TODAY)
     assert decision.allowed
     assert sorted(decision.obligations) == sorted(EXPECTED[chosen][2].split())
@@ -282,9 +280,9 @@ def test_a_row_without_the_day_that_its_dataset_promised_is_withheld() -> None:
 LICENCE_TEXTS = st.one_of(
     st.text(max_size=40),
     st.sampled_from([*EXPECTED, *UNKNOWN]),
-    st.lists(
-        st.sampled_from([*EXPECTED, *UNKNOWN, "AND", "OR", "WITH", "(", ")", "or", "+"]), max_size=9
-    ).map(" ".join),
+    st.lists(st.sampled_from([*EXPECTED, *UNKNOWN, "AND", "OR", "WITH", "(", ")", "or", "+"]), max_size=9).map(
+        " ".join
+    ),
     st.tuples(st.sampled_from(sorted(EXPECTED)), st.characters(), st.integers(0, 12)).map(
         lambda parts: parts[0][: parts[2]] + parts[1] + parts[0][parts[2] :]
     ),

@@ -198,9 +198,7 @@ def _alternatives(node: Any) -> frozenset[Alternative]:
         for part in node.args[1:]:
             stacked = _bounded(_both(*pair) for pair in product(stacked, _alternatives(part)))
         return stacked
-    raise UnknownLicenceError(
-        f"what {_shown(str(node))} asks is not known: exceptions (WITH) are not supported"
-    )
+    raise UnknownLicenceError(f"what {_shown(str(node))} asks is not known: exceptions (WITH) are not supported")
 
 
 def _single(spdx: str) -> Alternative:

@@ -123,9 +123,7 @@ def _judge(expression: str | None, profile: Profile) -> _Verdict:
     best = min(alternatives, key=lambda each: len(each.obligations - PERMITTED[profile]))
     asked = tuple(sorted(best.obligations))
     if best.obligations <= PERMITTED[profile]:
-        return _Verdict(
-            allowed=True, reason=f"{best} asks {', '.join(asked) or 'nothing'}", obligations=asked
-        )
+        return _Verdict(allowed=True, reason=f"{best} asks {', '.join(asked) or 'nothing'}", obligations=asked)
     return _Verdict(allowed=False, reason=_refusal(best, profile, len(alternatives)), obligations=asked)
 
 
