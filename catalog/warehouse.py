@@ -74,7 +74,7 @@ class Warehouse:
             elif is_sorted and local.stat().st_size <= FILE_BYTES:
                 files = (self._put(local, f"{target}/{part}-00000.parquet"),)
             else:
-                files = tuple(self._sorted_files(local, table, scratch, f"{target}/{part}"))
+                files = self._sorted(local, table, scratch, f"{target}/{part}")
             return StagedTable(
                 table=table.name,
                 files=files,
@@ -111,13 +111,28 @@ class Warehouse:
             self.discard([target])
             raise
 
-    def _sorted_files(self, source: Path, table: Table, scratch: Path, target: str) -> Iterator[str]:
+    def _sorted(self, source: Path, table: Table, scratch: Path, target: str) -> tuple[str, ...]:
+        try:
+            return tuple(self._sorted_files(source, table, scratch, target, SORT_MEMORY))
+        except (duckdb.OutOfMemoryException, OSError) as error:  # an OSError if it comes in mid-stream
+            if "Out of Memory" not in str(error):
+                raise
+        # DuckDB sorts no fewer than 2048 rows together, and these are large. Its own limit is most of the memory.
+        return tuple(self._sorted_files(source, table, scratch, target, None))
+
+    def _sorted_files(
+        self, source: Path, table: Table, scratch: Path, target: str, memory: str | None
+    ) -> Iterator[str]:
+        order = ", ".join(f'"{name}" NULLS LAST' for name in table.sort)
         with contextlib.closing(duckdb.connect()) as connection:
             # Each thread holds a row group: on a machine of many cores that alone would exceed the memory.
-            connection.execute("SET enable_progress_bar=false")
             connection.execute(f"SET threads={SORT_THREADS}")
             connection.execute(f"SET temp_directory={literal(scratch / 'spill')}")
-            first, batches = _sorted_batches(connection, source, table)
+            if memory is not None:
+                connection.execute(f"SET memory_limit='{memory}'")
+            query = f"SELECT * FROM read_parquet({literal(source)}) ORDER BY {order}"
+            batches: Iterator[pa.RecordBatch] = iter(connection.sql(query).to_arrow_reader(16_384))
+            first = next(batches, None)
             index = 0
             while first is not None:
                 local = scratch / f"sorted-{index:05d}.parquet"
@@ -365,24 +380,6 @@ def _write_in_order_of_arrival(batches: Iterable[pa.RecordBatch], table: Table, 
                 is_sorted = _ascending(keys if last is None else pl.concat([last, keys]))
                 last = keys.tail(1)
     return rows, is_sorted
-
-
-def _sorted_batches(
-    connection: duckdb.DuckDBPyConnection, source: Path, table: Table
-) -> tuple[pa.RecordBatch | None, Iterator[pa.RecordBatch]]:
-    """The first batch in the table's order, and those after it."""
-    order = ", ".join(f'"{name}" NULLS LAST' for name in table.sort)
-    query = f"SELECT * FROM read_parquet({literal(source)}) ORDER BY {order}"
-    ((most,),) = connection.execute("SELECT current_setting('memory_limit')").fetchall()
-    connection.execute(f"SET memory_limit='{SORT_MEMORY}'")
-    try:
-        batches = iter(connection.sql(query).to_arrow_reader(16_384))
-        return next(batches, None), batches
-    except duckdb.OutOfMemoryException:
-        # Rows of many megabytes each: DuckDB sorts no fewer than 2048 together. Its own limit is most of the memory.
-        connection.execute(f"SET memory_limit='{most}'")
-        batches = iter(connection.sql(query).to_arrow_reader(16_384))
-        return next(batches, None), batches
 
 
 def _ascending(keys: pl.DataFrame) -> bool:

@@ -15,6 +15,7 @@ import click
 from catalog.errors import UnknownVersionError, WinnowError
 
 if TYPE_CHECKING:
+    from catalog.dataset import Dataset
     from catalog.query import Door
     from dagster_project.curate import House
 
@@ -70,14 +71,23 @@ def _house() -> House:
     return House(Settings.from_environment())
 
 
+def _sound() -> tuple[Dataset, ...]:
+    """The datasets whose contracts are sound; stderr tells of the others, which nothing can be decided about."""
+    from catalog.dataset import sound_datasets
+
+    datasets, broken = sound_datasets()
+    for name, error in broken.items():
+        click.echo(f"left out: {name}, whose contract is wrong: {error.problem}", err=True)
+    return datasets
+
+
 def _door(profile: str, at: tuple[str, ...] = ()) -> Door:
-    from catalog.dataset import load_datasets
     from catalog.query import Door
     from catalog.rights.embargo import utc_day
 
     house = _house()
     chosen = dict(_version_of(text) for text in at)
-    datasets = load_datasets()
+    datasets = _sound()
     _known(chosen)
     return Door(house.warehouse, house.ledger, datasets, profile, utc_day(house.clock()), chosen)  # type: ignore[arg-type]
 
@@ -306,11 +316,11 @@ def terms(dataset: str | None) -> None:
 
     Licence and its evidence, obligations, the attribution to print, and what each profile may have, from when on.
     """
-    from catalog.dataset import load_dataset, load_datasets
+    from catalog.dataset import load_dataset
     from catalog.rights.embargo import utc_day
     from dagster_project import show
 
-    chosen = [load_dataset(dataset)] if dataset else list(load_datasets())
+    chosen = [load_dataset(dataset)] if dataset else list(_sound())
     show.terms(chosen, utc_day(_house().clock()))
 
 

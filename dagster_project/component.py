@@ -139,7 +139,7 @@ def _staged(contract: Contract) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, snapshot: Snapshot, winnow: HouseResource
     ) -> Iterator[dg.Output[Stage] | dg.AssetCheckResult]:
         with told():
-            stage, report = curate.stage(winnow.house(), contract, snapshot, context.run_id)
+            stage, report = curate.stage(winnow.house(), contract, snapshot, context.run.run_id)
         yield dg.Output(stage, metadata=staged_metadata(stage, report))
         for gate in GATES:
             yield _check_result(gate, report)

@@ -275,7 +275,7 @@ class _Staging:
         with self.clock.step("write"):
             source = read(self.snapshot, options, wanted_columns(self.dataset, table))
             counted = _reader(source.schema, records.counted(self.clock.pulling("read", source)))
-            with self.clock.opening("harmonise"):
+            with self.clock.step("harmonise"):
                 canonical = harmonise(counted, self.dataset, table)
             kept = gate.keep(_reader(canonical.schema, self.clock.pulling("harmonise", canonical)))
             gated = self.clock.pulling("gate", kept)
@@ -302,44 +302,34 @@ class _Staging:
 
 
 class _Stopwatch:
-    """Seconds per step. Steps pull from one another, so a step's own time is its time less that of the step before."""
+    """Seconds per step. Steps run inside one another; what an inner step takes is not counted for the outer one."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
-        self._pulled: dict[str, float] = {}
-
-    def pulling(self, step: str, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Pass batches on, timing how long each takes to come; call it for the earlier steps first."""
-        self._pulled.setdefault(step, 0.0)
-        return self._timed(step, iter(batches))
-
-    @contextlib.contextmanager
-    def opening(self, step: str) -> Iterator[None]:
-        """Time what a step does before its first batch is asked for."""
-        started = time.perf_counter()
-        yield
-        self._pulled[step] = time.perf_counter() - started
-
-    def _timed(self, step: str, source: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        while True:
-            started = time.perf_counter()
-            batch = next(source, None)
-            self._pulled[step] += time.perf_counter() - started
-            if batch is None:
-                return
-            yield batch
+        self._inner: list[float] = []
 
     @contextlib.contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """Time a block; what it pulled from earlier steps is theirs."""
+        """Time a block for a step."""
         started = time.perf_counter()
-        yield
-        inclusive = {**self._pulled, name: time.perf_counter() - started}
-        before = 0.0
-        for step, seconds in inclusive.items():
-            self.seconds[step] = self.seconds.get(step, 0.0) + seconds - before
-            before = seconds
-        self._pulled = {}
+        self._inner.append(0.0)
+        try:
+            yield
+        finally:
+            elapsed = time.perf_counter() - started
+            self.seconds[name] = self.seconds.get(name, 0.0) + elapsed - self._inner.pop()
+            if self._inner:
+                self._inner[-1] += elapsed
+
+    def pulling(self, step: str, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Pass batches on, timing for a step how long each takes to come."""
+        source = iter(batches)
+        while True:
+            with self.step(step):
+                batch = next(source, None)
+            if batch is None:
+                return
+            yield batch
 
 
 class _Records:

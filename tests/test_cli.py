@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from catalog.dataset import load_dataset
+from catalog.errors import ContractError
 from catalog.rights.embargo import Embargo
 from dagster_project import curate
 from dagster_project.cli import main
@@ -187,13 +188,23 @@ def test_history_difference_quarantine_and_terms_are_shown(winnow):
     assert "open: permitted" in told
 
 
+def test_a_broken_contract_is_left_out_of_answers_and_named(winnow, monkeypatch):
+    broken = {"genomics/clinvar": ContractError("defs.yaml:3:1: unknown key 'tabel'", "correct it")}
+    monkeypatch.setattr("catalog.dataset.sound_datasets", lambda: ((load_dataset("crystals/cod"),), broken))
+    for arguments in (["query", "SELECT count(*) FROM crystals.structures"], ["list"], ["terms"]):
+        done = winnow(*arguments)
+        assert done.exit_code == 0
+        assert "left out: genomics/clinvar" in done.stderr
+        assert "defs.yaml:3:1" in done.stderr
+
+
 def test_what_is_withheld_is_said_and_not_counted(winnow, monkeypatch):
     def under_embargo(name):
         dataset = load_dataset(name)
         terms = dataset.terms.model_copy(update={"embargo": Embargo(until="2999-01-01")})
         return dataset.model_copy(update={"terms": terms})
 
-    monkeypatch.setattr("catalog.dataset.load_datasets", lambda: (under_embargo("crystals/cod"),))
+    monkeypatch.setattr("catalog.dataset.sound_datasets", lambda: ((under_embargo("crystals/cod"),), {}))
     row = json.loads(winnow("list", "--json").stdout)[0]
     assert (row["access"], row["version"], row["rows"], row["last_gate"]) == ("withheld", None, None, None)
     assert row["embargo_until"] == "2999-01-01"

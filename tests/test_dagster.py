@@ -408,3 +408,14 @@ def test_the_processes_of_jobs_leave_the_terminal_to_progress_and_outcome(tmp_pa
     assert (ended.returncode, ended.stderr) == (0, "")
     assert "committed" in ended.stdout
     assert len(ended.stdout.splitlines()) == 3
+
+
+def test_places_given_relative_to_a_folder_are_found_from_any_other(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    given = {"WINNOW_HOME": "home", "WINNOW_WAREHOUSE": "house", "WINNOW_CATALOG": "sqlite:///books.db"}
+    found = Settings.from_environment(given)
+    assert (found.home, found.warehouse) == (tmp_path / "home", str(tmp_path / "house"))
+    assert found.catalog == f"sqlite:///{tmp_path}/books.db"
+    elsewhere = {"WINNOW_WAREHOUSE": "s3://bucket/house", "WINNOW_CATALOG": "postgresql://host/books"}
+    found = Settings.from_environment(elsewhere)
+    assert (found.warehouse, found.catalog) == ("s3://bucket/house", "postgresql://host/books")

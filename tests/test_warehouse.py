@@ -99,7 +99,7 @@ def test_staged_rows_are_all_there_in_the_order_of_the_contract(
     assert not list((folder / "tmp").iterdir())
 
 
-@pytest.mark.parametrize(("memory", "rows", "spills"), [("200MB", 60_000, True), ("1MB", 2_000, False)])
+@pytest.mark.parametrize(("memory", "rows", "spills"), [("256MB", 90_000, True), ("1MB", 2_000, False)])
 def test_sorting_gives_the_same_out_of_core_and_where_the_memory_is_too_small(
     warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, memory: str, rows: int, spills: bool
 ) -> None:
