@@ -15,23 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 from sqlalchemy.exc import IntegrityError
 
+from catalog import parquet
 from catalog.database import create_tables, open_engine, reaching
 from catalog.errors import CatalogError, StorageError
-from catalog.records import RowTerms, Stage, StagedTable, Version, VersionTable
+from catalog.records import Stage, StagedTable, Version, VersionTable
 from catalog.sql_types import literal
 from catalog.store import is_local, open_store, storing
 from catalog.table import Table
-
-ROW_GROUP_ROWS = 122_880
-ROW_GROUP_BYTES = 32 << 20
-FILE_BYTES = 512 << 20
-SORT_MEMORY = "256MB"
-SORT_THREADS = 2
 
 _OWN = re.compile(r"(\w+/\w+__\w+/(data|metadata)|quarantine/\w+/\w+)/")
 
@@ -67,17 +61,13 @@ class Warehouse:
         target = f"{self.root}/{namespace}/{name}/data/{run_id}"
         with self._writing(target), self.scratch() as scratch:
             local = scratch / "rows.parquet"
-            rows, is_sorted = _write_in_order_of_arrival(batches, table, local)
-            row_terms = _row_terms(local) if rows else ()
-            if rows == 0:
-                files: tuple[str, ...] = ()
-            elif is_sorted and local.stat().st_size <= FILE_BYTES:
-                files = (self._put(local, f"{target}/{part}-00000.parquet"),)
-            else:
-                files = self._sorted(local, table, scratch, f"{target}/{part}")
+            rows, is_sorted = parquet.write(batches, table, local)
+            row_terms = parquet.row_terms(local) if rows else ()
+            parts = [local] if is_sorted else parquet.sort(local, table, scratch)
+            files = [self._put(path, f"{target}/{part}-{index:05d}.parquet") for index, path in enumerate(parts)]
             return StagedTable(
                 table=table.name,
-                files=files,
+                files=tuple(files),
                 rows=rows,
                 bytes=sum(self._filesystem.size(file) for file in files),
                 row_terms=row_terms,
@@ -110,38 +100,6 @@ class Warehouse:
         except BaseException:
             self.discard([target])
             raise
-
-    def _sorted(self, source: Path, table: Table, scratch: Path, target: str) -> tuple[str, ...]:
-        try:
-            return tuple(self._sorted_files(source, table, scratch, target, SORT_MEMORY))
-        except (duckdb.OutOfMemoryException, OSError) as error:  # an OSError if it comes in mid-stream
-            if "Out of Memory" not in str(error):
-                raise
-        # DuckDB sorts no fewer than 2048 rows together, and these are large. Its own limit is most of the memory.
-        return tuple(self._sorted_files(source, table, scratch, target, None))
-
-    def _sorted_files(
-        self, source: Path, table: Table, scratch: Path, target: str, memory: str | None
-    ) -> Iterator[str]:
-        order = ", ".join(f'"{name}" NULLS LAST' for name in table.sort)
-        with contextlib.closing(duckdb.connect()) as connection:
-            # Each thread holds a row group: on a machine of many cores that alone would exceed the memory.
-            connection.execute(f"SET threads={SORT_THREADS}")
-            connection.execute(f"SET temp_directory={literal(scratch / 'spill')}")
-            if memory is not None:
-                connection.execute(f"SET memory_limit='{memory}'")
-            query = f"SELECT * FROM read_parquet({literal(source)}) ORDER BY {order}"
-            batches: Iterator[pa.RecordBatch] = iter(connection.sql(query).to_arrow_reader(16_384))
-            first = next(batches, None)
-            index = 0
-            while first is not None:
-                local = scratch / f"sorted-{index:05d}.parquet"
-                with _ParquetFile(local, table) as file:
-                    while first is not None and file.bytes < FILE_BYTES:
-                        file.write(first)
-                        first = next(batches, None)
-                yield self._put(local, f"{target}-{index:05d}.parquet")
-                index += 1
 
     def _put(self, local: Path, target: str) -> str:
         if is_local(self._filesystem):
@@ -325,77 +283,6 @@ class Warehouse:
                 keep.add(manifest.manifest_path)
                 keep.update(entry.data_file.file_path for entry in manifest.fetch_manifest_entry(table.io))
         return keep
-
-
-class _ParquetFile:
-    """One Parquet file in the table's schema, with row groups of bounded rows and bytes."""
-
-    def __init__(self, path: Path, table: Table) -> None:
-        self._schema = table.arrow_schema
-        self._sink = pa.OSFile(str(path), "wb")
-        self._writer = pq.ParquetWriter(self._sink, self._schema, compression="zstd", write_page_index=True)
-        self._waiting: list[pa.RecordBatch] = []
-        self._waiting_rows = self._waiting_bytes = 0
-        self.bytes = 0
-
-    def __enter__(self) -> _ParquetFile:
-        return self
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        with self._sink:
-            if kind is None:
-                self._flush()
-                self._writer.close()
-            else:
-                self._writer.is_open = False  # closing it, as it does when it is collected, would write
-
-    def write(self, batch: pa.RecordBatch) -> None:
-        """Add a batch; a row group is written when enough has come together."""
-        self._waiting.append(batch)
-        self._waiting_rows += batch.num_rows
-        self._waiting_bytes += batch.nbytes
-        if self._waiting_rows >= ROW_GROUP_ROWS or self._waiting_bytes >= ROW_GROUP_BYTES:
-            self._flush()
-
-    def _flush(self) -> None:
-        if self._waiting:
-            self._writer.write_table(
-                pa.Table.from_batches(self._waiting).cast(self._schema), row_group_size=ROW_GROUP_ROWS
-            )
-            self.bytes += self._waiting_bytes // 4  # about what zstd leaves; only bounds the file's size
-            self._waiting, self._waiting_rows, self._waiting_bytes = [], 0, 0
-
-
-def _write_in_order_of_arrival(batches: Iterable[pa.RecordBatch], table: Table, path: Path) -> tuple[int, bool]:
-    rows, is_sorted, last = 0, True, None
-    with _ParquetFile(path, table) as file:
-        for batch in batches:
-            if batch.num_rows == 0:
-                continue
-            file.write(batch)
-            rows += batch.num_rows
-            if is_sorted:
-                keys = pl.from_arrow(pa.Table.from_batches([batch.select(list(table.sort))]))
-                assert isinstance(keys, pl.DataFrame)
-                is_sorted = _ascending(keys if last is None else pl.concat([last, keys]))
-                last = keys.tail(1)
-    return rows, is_sorted
-
-
-def _ascending(keys: pl.DataFrame) -> bool:
-    """Whether rows ascend by all columns in turn; nulls count as out of order, so that the sort decides."""
-    in_order = pl.lit(True)
-    for name in reversed(keys.columns):
-        before, here = pl.col(name).shift(1), pl.col(name)
-        in_order = (before < here) | ((before == here) & in_order)
-    return bool(keys.select(in_order.slice(1).fill_null(False).all()).item())
-
-
-def _row_terms(path: Path) -> tuple[RowTerms, ...]:
-    query = "SELECT _licence, _embargo_until, count(*) FROM read_parquet(?) GROUP BY ALL ORDER BY ALL"
-    with contextlib.closing(duckdb.connect()) as connection:
-        found = connection.execute(query, [str(path)]).fetchall()
-    return tuple(RowTerms(licence=licence, embargo_until=until, rows=rows) for licence, until, rows in found)
 
 
 def _evolve(table: Any, schema: pa.Schema) -> None:

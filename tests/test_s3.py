@@ -221,8 +221,8 @@ def test_a_refused_upload_leaves_the_version_before(lake, s3):
 def test_of_an_upload_that_fails_half_way_nothing_stays(lake, monkeypatch):
     before = lake.objects()
     warehouse = lake.house.warehouse
-    monkeypatch.setattr("catalog.warehouse.FILE_BYTES", 1)
-    monkeypatch.setattr("catalog.warehouse.ROW_GROUP_ROWS", 10_000)
+    monkeypatch.setattr("catalog.parquet.FILE_BYTES", 1)
+    monkeypatch.setattr("catalog.parquet.ROW_GROUP_ROWS", 10_000)
     put, sent = warehouse._filesystem.put_file, []
 
     def put_one_and_fail(local: str, target: str) -> None:

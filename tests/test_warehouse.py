@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import catalog.warehouse
+import catalog.parquet
 from catalog.errors import CatalogError
 from catalog.records import RowTerms, Stage, StagedTable, Version
 from catalog.table import Table
@@ -103,15 +103,15 @@ def test_staged_rows_are_all_there_in_the_order_of_the_contract(
 def test_sorting_gives_the_same_out_of_core_and_where_the_memory_is_too_small(
     warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, memory: str, rows: int, spills: bool
 ) -> None:
-    monkeypatch.setattr(catalog.warehouse, "SORT_MEMORY", memory)
-    monkeypatch.setattr(catalog.warehouse, "FILE_BYTES", 16 << 20)
-    put, spilled = Warehouse._put, []
+    monkeypatch.setattr(catalog.parquet, "SORT_MEMORY", memory)
+    monkeypatch.setattr(catalog.parquet, "FILE_BYTES", 16 << 20)
+    write, spilled = catalog.parquet.ParquetFile.write, []
 
-    def watched(self: Warehouse, local: Path, target: str) -> str:
-        spilled.extend((local.parent / "spill").glob("*"))
-        return put(self, local, target)
+    def watched(self: catalog.parquet.ParquetFile, rows: pa.RecordBatch) -> None:
+        spilled.extend(warehouse._scratch.glob("*/spill/*"))
+        write(self, rows)
 
-    monkeypatch.setattr(Warehouse, "_put", watched)
+    monkeypatch.setattr(catalog.parquet.ParquetFile, "write", watched)
     of, numbers = contract({"name": "text", "type": "string", "description": "Words"}), random.Random(0)
     made = []
     for start in range(0, 6 * rows, rows):
@@ -152,7 +152,7 @@ def test_the_files_say_what_their_columns_mean(warehouse: Warehouse) -> None:
 def test_row_groups_are_small_enough_to_skip_and_compressed(
     warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(catalog.warehouse, "ROW_GROUP_ROWS", 100)
+    monkeypatch.setattr(catalog.parquet, "ROW_GROUP_ROWS", 100)
     of = contract()
     parts = [batch([{"group": "g", "number": n} for n in range(i, i + 30)], of) for i in range(0, 1200, 30)]
     (file,) = warehouse.stage(parts, DATASET, of, "run").files
