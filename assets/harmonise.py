@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import duckdb
 import pyarrow as pa
@@ -73,19 +73,25 @@ def _chain(first: pa.RecordBatch, rest: Iterator[pa.RecordBatch]) -> Iterator[pa
 def _harmonised(batches: pa.RecordBatchReader, dataset: Dataset, table: Table, part: str) -> Iterator[pa.RecordBatch]:
     derive = transform(table.transform) if table.transform else None
     projection: Projection | None = None
-    with contextlib.closing(duckdb.connect()) as connection:
-        connection.execute("SET TimeZone='UTC'")
-        connection.execute("SET enable_progress_bar=false")
-        # It would take a cast that two TRYs share out of them, and so let its failure end the run.
-        connection.execute("SET disabled_optimizers='common_subexpressions'")
-        connection.execute("SET enable_external_access=false")
-        connection.execute("SET lock_configuration=true")
+    with contextlib.closing(_locked()) as connection:
         for batch in batches:
             source = derive(batch) if derive else batch
             if source.num_rows == 0:
                 continue
             projection = projection or Projection.build(dataset, table, source.schema, part)
             yield projection.apply(connection, source)
+
+
+def _locked() -> duckdb.DuckDBPyConnection:
+    """A connection that contributors' expressions run in: no file, no network, no way to change that."""
+    connection = duckdb.connect()
+    connection.execute("SET TimeZone='UTC'")
+    connection.execute("SET enable_progress_bar=false")
+    # It would take a cast that two TRYs share out of them, and so let its failure end the run.
+    connection.execute("SET disabled_optimizers='common_subexpressions'")
+    connection.execute("SET enable_external_access=false")
+    connection.execute("SET lock_configuration=true")
+    return connection
 
 
 @dataclass(frozen=True)
@@ -104,6 +110,7 @@ class Term:
 class Projection:
     """The mapping of one table, compiled to one DuckDB projection."""
 
+    dataset: str
     terms: tuple[Term, ...]
     table: Table
     sql: str
@@ -111,6 +118,7 @@ class Projection:
     @classmethod
     def build(cls, dataset: Dataset, table: Table, source: pa.Schema, part: str) -> Projection:
         """Compile; raises HarmoniseError where mapping and source do not fit."""
+        _refuse_clashes(dataset, source)
         mapping = dataset.feeds[table.name]
         terms = tuple(_term(column, mapping.mapping(column.name), source, dataset) for column in table.columns) + tuple(
             _reserved_terms(dataset, table, mapping, source, part)
@@ -119,12 +127,18 @@ class Projection:
         failed = ", ".join(f"{term.failed} AS failed_{index}" for index, term in enumerate(terms) if term.failed)
         parts = [selected, _dropped(mapping, source, dataset)] + ([failed] if failed else [])
         attempts = "".join(f', {term.attempt} AS "try_{term.column.name}"' for term in terms if term.attempt)
-        return cls(terms, table, f"SELECT {', '.join(parts)} FROM (SELECT *{attempts} FROM source)")
+        return cls(dataset.name, terms, table, f"SELECT {', '.join(parts)} FROM (SELECT *{attempts} FROM source)")
 
     def apply(self, connection: duckdb.DuckDBPyConnection, source: pa.RecordBatch) -> pa.RecordBatch:
         """Map one batch; rows keep their order."""
         connection.register("source", pa.Table.from_batches([source]))
-        found = connection.sql(self.sql).to_arrow_table()
+        try:
+            found = connection.sql(self.sql).to_arrow_table()
+        except duckdb.Error as error:
+            raise HarmoniseError(
+                f"{self.dataset}: the mapping to {self.table.name} does not fit the source: {str(error).strip()}",
+                "correct the expression below `columns:` or `drop:`",
+            ) from None
         connection.unregister("source")
         canonical = found.select(self.table.arrow_schema.names).combine_chunks()
         lenient = pa.schema([field.with_nullable(True) for field in self.table.arrow_schema])
@@ -188,18 +202,36 @@ def _term(column: Column, mapping: Mapping | None, source: pa.Schema, dataset: D
 
 def _tried_term(column: Column, expression: str, said: str, reads: tuple[str, ...]) -> Term:
     # TRY gives null on an error; the struct around the value tells that null from a value that is null.
-    attempt = f"TRY(struct_pack(v := CAST({expression} AS {sql_type(column.arrow.type)})))"
+    attempt = f"TRY(struct_pack(v := {_exact(expression, column.arrow.type)}))"
     name = f'"try_{column.name}"'
     return Term(column, f"{name}.v", f"({name} IS NULL)", f"expression {said!r}", reads, attempt)
 
 
 def _plain_term(column: Column, field: pa.Field) -> Term:
-    quoted = f'"{field.name}"'
-    if field.type == column.arrow.type:
+    quoted, kind = f'"{field.name}"', column.arrow.type
+    if field.type == kind:
         return Term(column, quoted, None, f"source column {field.name!r}", (field.name,))
-    cast = f"TRY_CAST({quoted} AS {sql_type(column.arrow.type)})"
+    if pa.types.is_nested(kind) or pa.types.is_temporal(kind) or pa.types.is_integer(kind):
+        return replace(_tried_term(column, quoted, "", (field.name,)), said=f"source column {field.name!r}")
+    cast = f"TRY_CAST({quoted} AS {sql_type(kind)})"
     failed = f"({quoted} IS NOT NULL AND {cast} IS NULL)"
     return Term(column, cast, failed, f"source column {field.name!r}", (field.name,))
+
+
+def _exact(expression: str, kind: pa.DataType) -> str:
+    """A cast that fails where DuckDB's would round, take 0x1F for a number, drop an offset or leave the calendar."""
+    cast = f"CAST({expression} AS {sql_type(kind)})"
+    text = f"CAST({expression} AS VARCHAR)"
+    if pa.types.is_integer(kind):
+        whole = f"regexp_full_match(trim({text}), '[+-]?[0-9]+([.]0*)?([eE][+]?[0-9]+)?')"
+        return f"CASE WHEN {whole} THEN {cast} ELSE CAST({text} || ' is no integer' AS {sql_type(kind)}) END"
+    if pa.types.is_temporal(kind):
+        # By way of an instant, so that 23:30 in New York is the next day in UTC, by which embargoes lift.
+        moment = f"CAST({expression} AS TIMESTAMPTZ)"
+        known = f"{moment} BETWEEN TIMESTAMPTZ '0001-01-01 00:00:00+00' AND TIMESTAMPTZ '9999-12-31 23:59:59+00'"
+        beyond = f"CAST({text} || ' is beyond the calendar' AS {sql_type(kind)})"
+        return f"CASE WHEN {known} THEN CAST({moment} AS {sql_type(kind)}) ELSE {beyond} END"
+    return cast
 
 
 def _expression(column: Column, mapping: Mapping) -> str:
@@ -235,11 +267,12 @@ def _reserved_terms(
         return found
 
     record = mapping.mapping("_record")
-    identifier = f"CAST(({record.from_}) AS VARCHAR)" if record else "_record"
-    if record:
-        _resolve(record.from_, source, dataset)
     yield Term(column("_dataset"), literal(dataset.name), None, "", ())
-    yield Term(column("_record"), f"coalesce({identifier}, _position)", None, "", ())
+    if record is None:
+        yield Term(column("_record"), "coalesce(_record, _position)", None, "", ())
+    else:
+        identifier = f"coalesce(CAST(({record.from_}) AS VARCHAR), _position)"
+        yield _tried_term(column("_record"), identifier, record.from_, _resolve(record.from_, source, dataset))
     yield Term(column("_part"), literal(part), None, "", ())
     licence, embargo = dataset.terms.row_licence, dataset.terms.embargo
     if licence is None:
@@ -251,7 +284,7 @@ def _reserved_terms(
         yield Term(column("_embargo_until"), "CAST(NULL AS DATE)", None, "", ())
     else:
         reads = _resolve(embargo.column, source, dataset)
-        until = f"CAST(({embargo.column}) AS DATE) + INTERVAL {embargo.months} MONTH"
+        until = f"{_exact(f'({embargo.column})', pa.date32())} + INTERVAL {embargo.months} MONTH"
         yield _tried_term(column("_embargo_until"), f"({until})", embargo.column, reads)
 
 
@@ -260,9 +293,20 @@ def _dropped(mapping: TableMapping, source: pa.Schema, dataset: Dataset) -> str:
     cases = []
     for rule, condition in mapping.drop.items():
         _resolve(condition, source, dataset)
-        cases.append(f"WHEN TRY(({condition})) THEN {literal(rule)}")
+        cases.append(f"WHEN TRY(CAST(({condition}) AS BOOLEAN)) THEN {literal(rule)}")
     chosen = f"CASE WHEN _error IS NOT NULL THEN NULL {' '.join(cases)} END" if cases else "NULL"
     return f"CAST({chosen} AS VARCHAR) AS _dropped"
+
+
+def _refuse_clashes(dataset: Dataset, source: pa.Schema) -> None:
+    spelled: dict[str, str] = {}
+    for name in source.names:
+        other = spelled.setdefault(name.lower(), name)
+        if other != name:
+            raise HarmoniseError(
+                f"{dataset.name}: SQL cannot tell the source columns {other!r} and {name!r} apart",
+                "they differ in case only: map but one of them",
+            )
 
 
 def _resolve(expression: str, source: pa.Schema, dataset: Dataset) -> tuple[str, ...]:

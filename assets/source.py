@@ -253,6 +253,8 @@ def _local_file(name: str, path: Path) -> Remote:
     status = path.stat()
     if not path.is_file():
         raise OSError(errno.EINVAL, f"{path} is neither a file nor a folder")
+    if not name.isprintable():
+        raise OSError(errno.EINVAL, f"the file name {name!r} has characters that are not text; rename it")
     return Remote(name, str(path), status.st_size, str(status.st_mtime_ns))
 
 

@@ -154,6 +154,8 @@ class Dataset(_Part):
     def _one_form(self) -> Dataset:
         if (self.table is None) == (self.tables is None):
             raise ValueError("give `table` (with `columns`), or `tables`")
+        if self.tables is not None and not self.tables:
+            raise ValueError("`tables` names no table")
         if self.tables is not None and (self.columns is not None or self.drop is not None):
             raise ValueError("with `tables`, `columns` and `drop` stand below each table")
         return self
@@ -213,7 +215,7 @@ class Dataset(_Part):
             "row_licence": self.terms.row_licence and self.terms.row_licence.column,
             "embargo_column": [embargo.column, embargo.months] if embargo and embargo.column else None,
         }
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from catalog.errors import ContractError
 
 Location = tuple[str | int, ...]
+DEEPEST = 20
 
 
 @dataclass(frozen=True)
@@ -41,16 +42,18 @@ class LocatedYaml:
             raise ContractError(
                 f"{path} is not UTF-8: {error.reason} at byte {error.start}", "save the file as UTF-8"
             ) from None
-        except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark
+        except yaml.YAMLError as error:
+            mark = getattr(error, "problem_mark", None)
             line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-            raise ContractError(f"{path}:{line}:{column}: {error.problem}", "correct the YAML's syntax") from None
+            words = getattr(error, "problem", None) or str(error).splitlines()[0]
+            raise ContractError(f"{path}:{line}:{column}: {words}", "correct the YAML's syntax") from None
         if not isinstance(node, yaml.MappingNode):
             raise ContractError(f"{path}:1:1: expected keys and values", "see docs/how-to/add-a-dataset.md")
         self._places: dict[Location, tuple[int, int]] = {}
         self.duplicates: list[Problem] = []
+        self._loader = yaml.SafeLoader("")
         self._visit(node, ())
-        self.data: dict[str, Any] = yaml.SafeLoader("").construct_document(node)
+        self.data: dict[str, Any] = self._loader.construct_document(node)
 
     def place(self, location: Location) -> tuple[int, int]:
         """Where a location stands, or the nearest enclosing one that is written down."""
@@ -63,10 +66,23 @@ class LocatedYaml:
         """A problem at a location such as ``("attributes", "columns", "gene")``."""
         return Problem(self.path, *self.place(location), message)
 
+    def _refuse(self, node: yaml.Node, words: str) -> None:
+        line, column = node.start_mark.line + 1, node.start_mark.column + 1
+        raise ContractError(f"{self.path}:{line}:{column}: {words}", "correct the value")
+
     def _visit(self, node: yaml.Node, location: Location) -> None:
+        if len(location) > DEEPEST:
+            self._refuse(node, f"more than {DEEPEST} levels deep, or an alias within itself")
+        try:
+            if isinstance(node, yaml.ScalarNode):
+                self._loader.construct_object(node)
+        except (yaml.YAMLError, ValueError) as error:
+            self._refuse(node, f"{node.value!r} cannot be: {getattr(error, 'problem', None) or error}")
         self._places.setdefault(location, (node.start_mark.line + 1, node.start_mark.column + 1))
         if isinstance(node, yaml.MappingNode):
             for key, value in node.value:
+                if not isinstance(key, yaml.ScalarNode):
+                    self._refuse(key, "a key must be plain text")
                 inner = (*location, key.value)
                 place = (key.start_mark.line + 1, key.start_mark.column + 1)
                 if inner in self._places:

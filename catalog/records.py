@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 Origin = Literal["source", "sample", "override"]
+RowGate = Literal["structure", "science"]
 Profile = Literal["open", "noncommercial", "internal"]
 
 
@@ -44,6 +45,7 @@ class Failure(Record):
     """How many source records one check refused in one column, and why."""
 
     table: str
+    gate: RowGate
     column: str
     check: str
     reason: str
@@ -51,13 +53,18 @@ class Failure(Record):
 
 
 class TableReport(Record):
-    """The account of one table: ``read == kept + quarantined + sum(dropped.values())``, in source records."""
+    """The account of one table: ``read == kept + quarantined + sum(dropped.values())``, in source records.
+
+    ``rows`` are what the kept records became; ``dropped_rows`` are rows that a rule left out, of records that it
+    dropped whole or kept in part.
+    """
 
     table: str
     read: int
     kept: int
     quarantined: int
     dropped: dict[str, int]
+    dropped_rows: dict[str, int] = {}
     rows: int
     failures: tuple[Failure, ...] = ()
 
@@ -87,7 +94,7 @@ class GateReport(Record):
     @property
     def passed(self) -> bool:
         """True only if there was something to check and nothing failed."""
-        return bool(self.checks) and all(check.passed for check in self.checks)
+        return bool(self.tables) and bool(self.checks) and all(check.passed for check in self.checks)
 
     def refusals(self) -> tuple[Check, ...]:
         """The checks that did not pass."""

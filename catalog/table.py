@@ -161,6 +161,9 @@ class Table(BaseModel):
         if twice:
             raise ValueError(f"columns given twice: {', '.join(twice)}")
         unknown = [name for name in (*self.key, *self.sort) if name not in names]
+        inexact = [c.name for c in self.all_columns if c.name in self.key and c.type in ("float", "double")]
+        if inexact:
+            raise ValueError(f"the key has columns of inexact numbers: {', '.join(inexact)}")
         if unknown:
             raise ValueError(f"key or sort names columns that do not exist: {', '.join(unknown)}")
         return self

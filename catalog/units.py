@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from functools import cache
 from typing import Any
 
@@ -25,12 +26,16 @@ UNITS = (
 )  # fmt: skip
 
 
+_PINT = {"gauss": "gauss_in_si"}  # pint's own gauss is the CGS one, which it keeps apart from tesla
+
+
 @cache
 def _registry() -> Any:
     import pint
 
-    registry: Any = pint.UnitRegistry(autoconvert_offset_to_baseunit=True)
-    registry.enable_contexts("Gaussian")  # pint keeps gauss and tesla apart otherwise
+    # Fractions, so that a factor of a tenth is a tenth and not the difference of two floats.
+    registry: Any = pint.UnitRegistry(autoconvert_offset_to_baseunit=True, non_int_type=Fraction)
+    registry.define("gauss_in_si = 1e-4 tesla")
     registry.define("base_pair = 1 * count = bp")
     registry.define("kbp = 1000 * base_pair")
     registry.define("Mbp = 1000000 * base_pair")
@@ -48,7 +53,8 @@ def conversion(source: str, target: str) -> tuple[float, float]:
 
     registry = _registry()
     try:
-        at_zero, at_one = (registry.Quantity(value, source).to(target).magnitude for value in (0.0, 1.0))
+        source, target = (_PINT.get(unit, unit) for unit in (source, target))
+        at_zero, at_one = (registry.Quantity(value, source).to(target).magnitude for value in map(Fraction, (0, 1)))
     except pint.UndefinedUnitError as error:
         raise ValueError(f"unit {error.unit_names!r} is not known") from None
     except pint.DimensionalityError:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -58,7 +59,8 @@ class Warehouse:
             StorageError: the disk or the object store did not take the bytes; what was written is removed.
         """
         namespace, name = table_name(dataset, table.name)
-        target = f"{self.root}/{namespace}/{name}/data/{run_id}"
+        # Never the folder of an earlier staging, whatever its run was called.
+        target = f"{self.root}/{namespace}/{name}/data/{run_id}-{secrets.token_hex(4)}"
         with self._writing(target), self.scratch() as scratch:
             local = scratch / "rows.parquet"
             rows, is_sorted = parquet.write(batches, table, local)

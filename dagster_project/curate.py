@@ -25,7 +25,7 @@ from assets.snapshot import fetch as fetch_snapshot
 from catalog.dataset import Dataset
 from catalog.errors import ContractError, GateError, SourceError, VersionConflictError
 from catalog.ledger import Ledger
-from catalog.records import Check, GateReport, Snapshot, Stage, StagedTable, TableReport, Version, utc_now
+from catalog.records import Check, GateReport, Origin, Snapshot, Stage, StagedTable, TableReport, Version, utc_now
 from catalog.rights.embargo import utc_day
 from catalog.rights.policy import PERMITTED, decide, effective
 from catalog.table import Table, load_table
@@ -95,7 +95,13 @@ def fetch(house: House, dataset: Dataset, where: Address) -> Snapshot:
 def fingerprint(dataset: Dataset, snapshot: Snapshot) -> str:
     """sha256 of all that a version is a function of: bytes, contracts, the code that reads, maps and judges."""
     tables = [load_table(name) for name in sorted(dataset.feeds)]
-    parts = [snapshot.sha256, dataset.identity(), *(json.dumps(table.identity(), sort_keys=True) for table in tables)]
+    names = [file.name for file in snapshot.files]  # a record without an id is known by its file
+    parts = [
+        snapshot.sha256,
+        *names,
+        dataset.identity(),
+        *(json.dumps(table.identity(), sort_keys=True) for table in tables),
+    ]
     parts += [hashlib.sha256(path.read_bytes()).hexdigest() for path in _code_behind(dataset, tables)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
@@ -104,9 +110,13 @@ def _code_behind(dataset: Dataset, tables: list[Table]) -> list[Path]:
     paths = [
         *_CODE.glob("assets/*.py"),
         _CODE / f"assets/readers/{known_format(dataset.source.format)}.py",
-        _CODE / "catalog/units.py",
+        *(_CODE / f"catalog/{name}.py" for name in ("units", "standards", "table", "sql_types", "parquet")),
+        *(
+            _CODE / f"{package}/__init__.py"
+            for package in ("assets/readers", "assets/transforms", "validations/science")
+        ),
+        *(_CODE / f"validations/{name}.py" for name in ("gate", "structure")),
     ]
-    paths += [_CODE / "validations/gate.py", _CODE / "validations/structure.py"]
     paths += [_CODE / f"validations/science/{table.domain}.py" for table in tables]
     paths += [_CODE / f"assets/transforms/{table.transform}.py" for table in tables if table.transform]
     return sorted(set(paths))
@@ -248,6 +258,7 @@ class _Staging:
     def _table(self, table: Table) -> tuple[TableReport, list[Check]]:
         expected = expectations(table, self.dataset.gates, self._previous_rows(table), self.snapshot.origin == "source")
         staged, report = self._pass(table, frozenset())
+        self.staged.append(staged)
         with self._files(staged) as files:
             measured = profile(files, staged.files, expected)
             contested = contested_keys(files, staged.files, table) if measured.get("duplicate_keys") else frozenset()
@@ -255,9 +266,9 @@ class _Staging:
             # Which rows share a key shows only when all are staged; a second pass keeps the first of each.
             self.house.warehouse.discard(staged.files)
             staged, report = self._pass(table, contested)
+            self.staged[-1] = staged
             with self._files(staged) as files:
                 measured = profile(files, staged.files, expected)
-        self.staged.append(staged)
         self.quarantine += self.refused
         self.refused = []
         with self.clock.step("expectations"):
@@ -291,8 +302,9 @@ class _Staging:
             yield files
 
     def _previous_rows(self, table: Table) -> int | None:
-        """Rows of the current version, unless that is a sample and this is not."""
-        if self.current is None or (self.current.origin == "sample" and self.snapshot.origin != "sample"):
+        """Rows of the current version; none if that is a sample or an override, and this comes closer to the source."""
+        order: list[Origin] = ["sample", "override", "source"]
+        if self.current is None or order.index(self.current.origin) < order.index(self.snapshot.origin):
             return None
         return next((part.rows for part in self.current.tables if part.table == table.name), None)
 

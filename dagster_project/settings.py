@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,9 @@ class Settings:
     def at(cls, home: Path, warehouse: str | None = None, catalog: str | None = None) -> Settings:
         """The settings for a home, with the warehouse and the database inside it unless they are given."""
         home = home.absolute()
-        return cls(home, warehouse or str(home / "warehouse"), catalog or f"sqlite:///{home / 'catalog.db'}")
+        return cls(
+            home, warehouse or str(home / "warehouse"), catalog or f"sqlite:///{quote(str(home / 'catalog.db'))}"
+        )
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
@@ -30,7 +33,9 @@ class Settings:
         warehouse, catalog = environment.get("WINNOW_WAREHOUSE"), environment.get("WINNOW_CATALOG")
         if warehouse and "://" not in warehouse:
             warehouse = str(Path(warehouse).absolute())
-        return cls.at(home, warehouse, catalog and re.sub("^sqlite:///(?=[^/])", f"sqlite:///{Path.cwd()}/", catalog))
+        return cls.at(
+            home, warehouse, catalog and re.sub("^sqlite:///(?=[^/])", f"sqlite:///{quote(str(Path.cwd()))}/", catalog)
+        )
 
     @property
     def raw(self) -> Path:

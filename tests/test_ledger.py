@@ -11,7 +11,7 @@ import pytest
 
 from catalog.errors import BusyError, GateError, UnknownVersionError, VersionConflictError
 from catalog.ledger import Ledger
-from catalog.records import Check, Decision, GateReport, Snapshot, SourceFile, Stage, Version
+from catalog.records import Check, Decision, GateReport, Snapshot, SourceFile, Stage, TableReport, Version
 
 NOW = datetime(2026, 11, 23, 4, 0, 1, 250_000, tzinfo=UTC)
 DATASET = "genomics/clinvar"
@@ -68,8 +68,9 @@ def report(run: str = "run1", *passed: bool, fingerprint: str = "f") -> GateRepo
         Check(gate="science", name=f"check{i}", table="t", passed=verdict, observed="1", expected="2", remedy="mend it")
         for i, verdict in enumerate(passed)
     ]
+    account = TableReport(table="t", read=1, kept=1, quarantined=0, dropped={}, rows=1)
     return GateReport(
-        dataset=DATASET, run_id=run, fingerprint=fingerprint, tables=(), checks=tuple(checks), created_at=NOW
+        dataset=DATASET, run_id=run, fingerprint=fingerprint, tables=(account,), checks=tuple(checks), created_at=NOW
     )
 
 

@@ -5,6 +5,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -380,7 +381,10 @@ def test_an_unknown_protocol_is_told_which_work(raw):
 
 @pytest.mark.parametrize(("protocol", "package"), [("gs", "gcsfs"), ("s3", "s3fs")])
 def test_a_missing_package_is_named(raw, monkeypatch, protocol, package):
-    monkeypatch.setitem(__import__("sys").modules, package, None)
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.delitem(
+        sys.modules["fsspec.registry"]._registry, protocol, raising=False
+    )  # where another test has loaded it
     with pytest.raises(SourceError, match=package) as caught:
         bring(f"{protocol}://bucket/x.csv", raw)
     assert "pip install" in caught.value.remedy

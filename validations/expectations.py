@@ -5,6 +5,7 @@ The profile is one row of numbers, so great-expectations (which holds frames in 
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -131,7 +132,8 @@ def judge(table: str, measured: dict[str, Any], expected: Sequence[Expectation])
             gate="expectations",
             name=expectation.metric,
             table=table,
-            passed=verdicts[expectation.metric],
+            # great-expectations takes NaN for a missing value, and passes it.
+            passed=verdicts[expectation.metric] and not math.isnan(measured[expectation.metric]),
             observed=f"{measured[expectation.metric]:g}"
             if isinstance(measured[expectation.metric], float)
             else str(measured[expectation.metric]),
@@ -152,7 +154,7 @@ def row_checks(report: TableReport, gates: Gates) -> tuple[Check, ...]:
     """The table-level verdict on the row gates: how much of the source may be quarantined."""
     refused = {"structure": 0, "science": 0}
     for failure in report.failures:
-        refused["structure" if failure.column or failure.check == "readable" else "science"] += failure.records
+        refused[failure.gate] += failure.records
     share = report.quarantined / report.read if report.read else 0.0
     counted = f"{report.quarantined} of {report.read} records quarantined"
     passed = report.read > 0 and share <= gates.max_quarantined

@@ -10,16 +10,16 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 import pyarrow as pa
 
 from catalog.errors import GateError
-from catalog.records import Failure, TableReport
+from catalog.records import Failure, RowGate, TableReport
 from catalog.table import Table
 from validations.science import ScienceCheck, science_checks
-from validations.structure import Condition, conditions, pandera_schema
+from validations.structure import conditions, pandera_schema
 
 QUARANTINE_SCHEMA = pa.schema(
     [
@@ -32,13 +32,30 @@ QUARANTINE_SCHEMA = pa.schema(
         pa.field("check", pa.string(), metadata={"description": "The check that refused"}),
         pa.field("value", pa.string(), metadata={"description": "The value that was refused"}),
         pa.field("reason", pa.string(), metadata={"description": "What is wrong, in words"}),
-        pa.field("raw", pa.string(), metadata={"description": "The source's own values as JSON"}),
+        pa.field(
+            "raw",
+            pa.string(),
+            metadata={
+                "description": "The source's own values as JSON, or its text where it could not be read; long ones cut"
+            },
+        ),
     ]
 )
 RAW_LIMIT = 65_536  # characters of raw values kept per refused record; the snapshot has the rest
 FLUSH_ROWS = 10_000
+FLUSH_CHARACTERS = 16 << 20
 
 Refuse = Callable[[pa.Table], None]
+
+
+class Violation(NamedTuple):
+    """One check that some rows do not pass: whose it is, where it looks, why it refuses, and which rows pass it."""
+
+    gate: RowGate
+    column: str
+    check: str
+    reason: str
+    holds: Any
 
 
 class Gate:
@@ -46,7 +63,7 @@ class Gate:
 
     def __init__(self, dataset: str, table: Table, refuse: Refuse, contested: frozenset[str] = frozenset()) -> None:
         self._dataset = dataset
-        self._contested = contested
+        self._contested = pl.Series(sorted(contested), dtype=pl.String)
         self._taken: set[str] = set()
         self._table = table
         self._refuse = refuse
@@ -54,9 +71,11 @@ class Gate:
         self._science = _named(table)
         self._pandera = pandera_schema(table)
         self._waiting: list[dict[str, Any]] = []
-        self._failures: Counter[tuple[str, str, str]] = Counter()
+        self._waiting_characters = 0
+        self._failures: Counter[tuple[RowGate, str, str, str]] = Counter()
         self._kept = self._quarantined = self._rows = self._seen = 0
         self._dropped: Counter[str] = Counter()
+        self._dropped_rows: Counter[str] = Counter()
 
     def keep(self, batches: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
         """Yield the kept rows in the table's schema; the rest goes to quarantine.
@@ -84,8 +103,8 @@ class Gate:
                 "this is a defect in the reader or the transform, which must answer for every record; report it",
             )
         failures = [
-            Failure(table=self._table.name, column=column, check=check, reason=reason, records=records)
-            for (column, check, reason), records in self._failures.most_common(100)
+            Failure(table=self._table.name, gate=gate, column=column, check=check, reason=reason, records=records)
+            for (gate, column, check, reason), records in self._failures.most_common()
         ]
         return TableReport(
             table=self._table.name,
@@ -93,6 +112,7 @@ class Gate:
             kept=self._kept,
             quarantined=self._quarantined,
             dropped=dict(self._dropped),
+            dropped_rows=dict(self._dropped_rows),
             rows=self._rows,
             failures=tuple(failures),
         )
@@ -107,12 +127,12 @@ class Gate:
         judged = ~harmonised & dropped.is_null()
         violations = self._violations(frame, judged)
         failed = harmonised & dropped.is_null()
-        for _, holds in violations:
-            failed = failed | ~holds
+        for violation in violations:
+            failed = failed | ~violation.holds
         sound = judged & ~source.is_in(source.filter(failed).unique().implode())
         repeats = self._repeats(frame, source, sound)
-        for _, holds in repeats:
-            failed = failed | ~holds
+        for violation in repeats:
+            failed = failed | ~violation.holds
         violations += repeats
         refused = source.filter(failed).unique()
         fails = source.is_in(refused.implode())
@@ -122,38 +142,53 @@ class Gate:
         keeps = ~fails & dropped.is_null()
         return self._checked(canonical if keeps.all() else canonical.filter(keeps.to_arrow()))
 
-    def _violations(self, frame: pl.DataFrame, judged: pl.Series) -> list[tuple[Condition, pl.Series]]:
-        """Each condition that some judged row violates, with where it holds."""
+    def _violations(self, frame: pl.DataFrame, judged: pl.Series) -> list[Violation]:
+        """What some judged row violates, with where it holds."""
         exprs = [
             condition.holds.fill_null(condition.check != "not_null").alias(str(i))
             for i, condition in enumerate(self._conditions)
         ]
-        results = list(zip(self._conditions, frame.select(exprs).get_columns(), strict=True))
+        found = [
+            Violation("structure", condition.column, condition.check, condition.reason, holds)
+            for condition, holds in zip(self._conditions, frame.select(exprs).get_columns(), strict=True)
+        ]
         for name, check in self._science.items():
             reason = (check.__doc__ or name).strip().splitlines()[0]
-            results.append((Condition("", name, reason, pl.lit(True)), check(frame).fill_null(True)))
-        results = [(condition, holds | ~judged) for condition, holds in results]
-        return [(condition, holds) for condition, holds in results if not holds.all()]
+            found.append(Violation("science", "", name, reason, self._ask(name, check, frame)))
+        found = [violation._replace(holds=violation.holds | ~judged) for violation in found]
+        return [violation for violation in found if not violation.holds.all()]
 
-    def _repeats(self, frame: pl.DataFrame, source: pl.Series, sound: pl.Series) -> list[tuple[Condition, pl.Series]]:
+    def _ask(self, name: str, check: ScienceCheck, frame: pl.DataFrame) -> pl.Series:
+        try:
+            return check(frame).fill_null(True)
+        except Exception as error:
+            raise GateError(
+                f"{self._dataset}: science check {name!r} of {self._table.name} broke off: {error}",
+                f"this is a defect in validations/science/{self._table.domain}.py; report it with the source",
+            ) from error
+
+    def _repeats(self, frame: pl.DataFrame, source: pl.Series, sound: pl.Series) -> list[Violation]:
         """Of rows that share a contested key, all but the first; only what is kept takes a key from later records."""
-        if not self._contested:
+        if self._contested.is_empty():
             return []
         keys = key_texts(frame, self._table)
-        holds = [True] * frame.height
-        rows = (keys.is_in(self._contested) & sound).arg_true().to_list()
+        later, twice = [True] * frame.height, [True] * frame.height
+        rows = (keys.is_in(self._contested.implode()) & sound).arg_true().to_list()
         for _, record in groupby(rows, key=source.__getitem__):
             own: set[str] = set()
             whole = True
             for row in record:
-                holds[row] = keys[row] not in self._taken and keys[row] not in own
+                later[row], twice[row] = keys[row] not in self._taken, keys[row] not in own
                 own.add(keys[row])
-                whole = whole and holds[row]
+                whole = whole and later[row] and twice[row]
             if whole:
                 self._taken |= own
-        reason = f"An earlier record has the same key ({', '.join(self._table.key)}); only the first is kept."
-        condition = Condition("", "unique_key", reason, pl.lit(True))
-        return [] if all(holds) else [(condition, pl.Series(holds))]
+        named = f"the same key ({', '.join(self._table.key)})"
+        found = [
+            Violation("structure", "", "unique_key", f"An earlier record has {named}; only the first is kept.", later),
+            Violation("structure", "", "unique_key", f"The record gives {named} more than once.", twice),
+        ]
+        return [each._replace(holds=pl.Series(each.holds)) for each in found if not all(each.holds)]
 
     def _count(self, source: pl.Series, fails: pl.Series, dropped: pl.Series) -> None:
         """Count records: quarantined if any row failed, dropped if a rule took all its rows, else kept."""
@@ -165,54 +200,50 @@ class Gate:
         self._quarantined += int(records["fails"].sum())
         gone = records.filter(~pl.col("fails") & pl.col("gone"))
         self._dropped.update(gone["dropped"].to_list())
+        self._dropped_rows.update(dropped.filter(~fails & dropped.is_not_null()).to_list())
         self._kept += records.height - int(records["fails"].sum()) - gone.height
 
-    def _quarantine(
-        self, batch: pa.RecordBatch, rows: pl.Series, violations: list[tuple[Condition, pl.Series]]
-    ) -> None:
+    def _quarantine(self, batch: pa.RecordBatch, rows: pl.Series, violations: list[Violation]) -> None:
         counted: set[tuple[int, str, str]] = set()
         written: set[tuple[int, str, str, str]] = set()
         for row in rows.arg_true().to_list():
             for failure in self._row_failures(batch, row, violations):
+                gate = failure.pop("gate")
                 key = (failure["source"], failure["column"] or "", failure["check"])
                 if key not in counted:
                     counted.add(key)
-                    self._failures[(key[1], key[2], _without_value(failure))] += 1
+                    self._failures[(gate, key[1], key[2], _without_value(failure))] += 1
                 if (*key, failure["value"]) not in written:
                     written.add((*key, failure["value"]))
-                    self._waiting.append(failure)
-        if len(self._waiting) >= FLUSH_ROWS:
+                    self._wait(failure)
+
+    def _wait(self, failure: dict[str, Any]) -> None:
+        """Hold a refused record back until there are enough for a file; they may be large."""
+        self._waiting.append(failure)
+        self._waiting_characters += len(failure["raw"])
+        if len(self._waiting) >= FLUSH_ROWS or self._waiting_characters >= FLUSH_CHARACTERS:
             self._flush()
 
-    def _row_failures(
-        self, batch: pa.RecordBatch, row: int, violations: list[tuple[Condition, pl.Series]]
-    ) -> list[dict[str, Any]]:
+    def _row_failures(self, batch: pa.RecordBatch, row: int, violations: list[Violation]) -> list[dict[str, Any]]:
         found = list(batch["_failures"][row].as_py() or [])
-        for condition, holds in violations:
+        found = [{"gate": "structure", **failure} for failure in found]
+        for gate, column, check, reason, holds in violations:
             if not holds[row]:
-                value = batch[condition.column][row].as_py() if condition.column else None
+                value = batch[column][row].as_py() if column else None
                 shown = None if value is None else _json(value)[:1000]
-                found.append(
-                    {
-                        "column": condition.column or None,
-                        "check": condition.check,
-                        "value": shown,
-                        "reason": condition.reason,
-                    }
-                )
+                found.append({"gate": gate, "column": column or None, "check": check, "value": shown, "reason": reason})
         if not found:
             return []
         values = batch["_raw"][row].as_py()
-        raw = values.pop("_raw", None) or _json(
-            {name: value for name, value in values.items() if not name.startswith("_")}
-        )
+        text = values.pop("_raw", None)
+        raw = text[:RAW_LIMIT] if text else _bounded_json(values)
         about = {
             "dataset": self._dataset,
             "table": self._table.name,
             "source": batch["_source"][row].as_py(),
             "position": batch["_position"][row].as_py(),
             "record": batch["_record"][row].as_py(),
-            "raw": raw[:RAW_LIMIT],
+            "raw": raw,
         }
         return [{**about, **failure} for failure in found]
 
@@ -220,6 +251,7 @@ class Gate:
         if self._waiting:
             self._refuse(pa.Table.from_pylist(self._waiting, schema=QUARANTINE_SCHEMA))
             self._waiting = []
+            self._waiting_characters = 0
 
     def _checked(self, kept: pa.RecordBatch) -> pa.RecordBatch:
         import pandera.errors
@@ -258,6 +290,23 @@ def _named(table: Table) -> dict[str, ScienceCheck]:
 def _without_value(failure: dict[str, Any]) -> str:
     """A reason to count by; reading errors name their value, so they are counted as one."""
     return "the record could not be read" if failure["check"] == "readable" else str(failure["reason"])
+
+
+def _bounded_json(values: dict[str, Any]) -> str:
+    """The source's values as JSON of bounded length that still parses: long texts and lists are cut, not the JSON."""
+    told = {name: value for name, value in values.items() if not name.startswith("_")}
+    most = RAW_LIMIT
+    while len(text := _json({name: _cut(value, most) for name, value in told.items()})) > RAW_LIMIT and most > 1:
+        most //= 2
+    return text if len(text) <= RAW_LIMIT else _json({"columns": len(told)})
+
+
+def _cut(value: Any, most: int) -> Any:
+    if isinstance(value, str):
+        return value if len(value) <= most else value[:most] + "…"
+    if isinstance(value, list):
+        return [_cut(item, most) for item in value[:most]] + (["…"] if len(value) > most else [])
+    return {key: _cut(item, most) for key, item in value.items()} if isinstance(value, dict) else value
 
 
 def _json(value: Any) -> str:

@@ -58,13 +58,13 @@ def _stated(checks: Checks) -> Iterator[tuple[str, Any, str]]:
 def _holds(value: pl.Expr, column: Column, name: str, bound: Any) -> pl.Expr:
     if name == "shape":
         return _has_shape(value, bound)
-    return _everywhere(value, column.type.count("list<"), name, bound)
+    return _everywhere(value, column, column.type.count("list<"), name, bound)
 
 
-def _everywhere(value: pl.Expr, depth: int, name: str, bound: Any) -> pl.Expr:
+def _everywhere(value: pl.Expr, column: Column, depth: int, name: str, bound: Any) -> pl.Expr:
     """The check on a value, or on every element of a list that is ``depth`` deep."""
     if depth:
-        return value.list.eval(_everywhere(pl.element(), depth - 1, name, bound)).list.all()
+        return value.list.eval(_everywhere(pl.element(), column, depth - 1, name, bound)).list.all()
     tests: dict[str, Callable[[pl.Expr, Any], pl.Expr]] = {
         "ge": pl.Expr.ge,
         "gt": pl.Expr.gt,
@@ -73,15 +73,17 @@ def _everywhere(value: pl.Expr, depth: int, name: str, bound: Any) -> pl.Expr:
         "isin": lambda value, bound: value.is_in(list(bound)),
         "str_matches": lambda value, bound: value.str.contains(f"^(?:{bound})$"),
     }
-    return tests[name](value, bound)
+    holds = tests[name](value, bound)
+    if name in ("ge", "gt") and ("double" in column.type or "float" in column.type):
+        holds &= value.is_not_nan()  # to polars NaN is more than any number
+    return holds
 
 
 def _has_shape(value: pl.Expr, shape: tuple[int | None, ...]) -> pl.Expr:
     length, inner = shape[0], shape[1:]
     right = value.list.len() == length if length is not None else value.is_not_null()
-    if any(part is not None for part in inner):
-        right = right & value.list.eval(_has_shape(pl.element(), inner)).list.all()
-    return right
+    element = _has_shape(pl.element(), inner).fill_null(False) if inner else pl.element().is_not_null()
+    return right & value.list.eval(element).list.all()
 
 
 def pandera_schema(table: Table) -> Any:

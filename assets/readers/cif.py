@@ -127,7 +127,7 @@ def read(snapshot: Snapshot, options: Options, columns: Collection[str]) -> pa.R
         HarmoniseError: at the end of the stream, if a wanted data name was in none of its blocks and looks like a
             misspelling of one that exists. (Any data name may be absent from any block: it is null there.)
     """
-    wanted = sorted(set(columns) - set(STRUCTURE) - {field.name for field in SOURCE_FIELDS})
+    wanted = sorted({name.lower() for name in columns} - set(STRUCTURE) - {field.name for field in SOURCE_FIELDS})
     schema = pa.schema(
         [
             *SOURCE_FIELDS,

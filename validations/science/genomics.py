@@ -123,7 +123,7 @@ def hgvs_agrees_with_alleles(frame: pl.DataFrame) -> pl.Series:
     """A genomic HGVS substitution (NC_000001.10:g.69134A>G) must give the row's own position, ref and alt."""
     said = pl.col("hgvs").str.extract_groups(r"^[A-Z]{2}_\d+\.\d+:[gm]\.(\d+)([ACGTN])>([ACGTN])$").struct
     agrees = (
-        said.field("1").cast(pl.Int64).eq(pl.col("position"))
+        said.field("1").cast(pl.Int64, strict=False).eq(pl.col("position"))
         & said.field("2").eq(pl.col("ref"))
         & said.field("3").eq(pl.col("alt"))
     )
