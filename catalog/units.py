@@ -53,8 +53,8 @@ def conversion(source: str, target: str) -> tuple[float, float]:
 
     registry = _registry()
     try:
-        source, target = (_PINT.get(unit, unit) for unit in (source, target))
-        at_zero, at_one = (registry.Quantity(value, source).to(target).magnitude for value in map(Fraction, (0, 1)))
+        here, there = (_PINT.get(unit, unit) for unit in (source, target))
+        at_zero, at_one = (registry.Quantity(value, here).to(there).magnitude for value in map(Fraction, (0, 1)))
     except pint.UndefinedUnitError as error:
         raise ValueError(f"unit {error.unit_names!r} is not known") from None
     except pint.DimensionalityError:
