@@ -92,7 +92,7 @@ def access_denied(endpoint: str) -> Iterator[None]:
 def test_every_byte_of_a_version_lies_in_the_bucket(lake):
     _, version = lake.first
     (data,) = lake.house.warehouse.files(version, TABLE.name)
-    assert data.startswith(f"{lake.root}/genomics/clinvar__clinical_significance/data/one/")
+    assert data.startswith(f"{lake.root}/genomics/clinvar__clinical_significance/data/one-")
     assert data.removeprefix("s3://") in lake.objects("warehouse")
     assert not (lake.house.settings.home / "warehouse").exists()
     assert not list((lake.house.settings.home / "tmp").glob("*"))
