@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import pyarrow as pa
 
 from catalog.dataset import Dataset
 from catalog.records import GateReport, Version, VersionTable
+from catalog.sight import Access, Sight
 from catalog.table import load_table, table_names
-
-if TYPE_CHECKING:
-    from catalog.query import Door
-
-Access = Literal["permitted", "partly", "withheld"]
 
 _TEXT, _NUMBER, _TIME = pa.string(), pa.int64(), pa.timestamp("us", tz="UTC")
 
@@ -94,8 +90,8 @@ _ABOUT = {
 }
 
 
-def inventory(door: Door, name: str) -> list[dict[str, Any]]:
-    """The rows of one of the tables in INVENTORY, for the door's profile."""
+def inventory(sight: Sight, name: str) -> list[dict[str, Any]]:
+    """The rows of one of the tables in INVENTORY, for the reader's profile."""
     rows = {
         "tables": _tables,
         "columns": _columns,
@@ -104,11 +100,11 @@ def inventory(door: Door, name: str) -> list[dict[str, Any]]:
         "gates": _gates,
         "quarantine": _quarantine,
     }
-    return list(rows[name](door))
+    return list(rows[name](sight))
 
 
-def _tables(door: Door) -> Iterator[dict[str, Any]]:
-    for name, relation in door.relations.items():
+def _tables(sight: Sight) -> Iterator[dict[str, Any]]:
+    for name, relation in sight.relations.items():
         kind = "view" if relation.view else "dataset" if relation.dataset else "canonical"
         words = relation.view.description if relation.view else relation.table.description
         yield {"table": name, "kind": kind, "dataset": relation.dataset, "description": words.strip()}
@@ -116,22 +112,22 @@ def _tables(door: Door) -> Iterator[dict[str, Any]]:
         yield {"table": f"catalog.{name}", "kind": "catalog", "description": _ABOUT[name]}
 
 
-def _columns(_: Door) -> Iterator[dict[str, Any]]:
+def _columns(_: Sight) -> Iterator[dict[str, Any]]:
     for name in table_names():
         for column in load_table(name).all_columns:
             about = column.model_dump(include={"type", "unit", "term", "description"})
             yield {"table": name, "column": column.name, **about}
 
 
-def _datasets(door: Door) -> Iterator[dict[str, Any]]:
-    for dataset in door.datasets.values():
-        yield _dataset_row(door, dataset)
+def _datasets(sight: Sight) -> Iterator[dict[str, Any]]:
+    for dataset in sight.datasets.values():
+        yield _dataset_row(sight, dataset)
 
 
-def _dataset_row(door: Door, dataset: Dataset) -> dict[str, Any]:
-    decision = door.decision(dataset.name)
-    version = door.versions[dataset.name]
-    access: Access = door.access(version) if version else "permitted" if decision.allowed else "withheld"
+def _dataset_row(sight: Sight, dataset: Dataset) -> dict[str, Any]:
+    decision = sight.decision(dataset.name)
+    version = sight.versions[dataset.name]
+    access: Access = sight.access(version) if version else "permitted" if decision.allowed else "withheld"
     shown = version if access != "withheld" else None
     return {
         "dataset": dataset.name,
@@ -143,27 +139,27 @@ def _dataset_row(door: Door, dataset: Dataset) -> dict[str, Any]:
         "reason": decision.reason,
         "changes_on": decision.changes_on,
         "version": shown and shown.number,
-        "rows": shown and sum(_permitted_rows(door, shown, part) for part in shown.tables),
+        "rows": shown and sum(_permitted_rows(sight, shown, part) for part in shown.tables),
         "owner": dataset.owner,
         "schedule": dataset.schedule,
     }
 
 
-def _permitted_rows(door: Door, version: Version, part: VersionTable) -> int:
-    return sum(said.rows for said, _, decision in door.judged(version.dataset, part) if decision.allowed)
+def _permitted_rows(sight: Sight, version: Version, part: VersionTable) -> int:
+    return sum(said.rows for said, _, decision in sight.judged(version.dataset, part) if decision.allowed)
 
 
-def _versions(door: Door) -> Iterator[dict[str, Any]]:
-    for version in door.ledger.versions():
-        if version.dataset not in door.datasets or door.access(version) == "withheld":
+def _versions(sight: Sight) -> Iterator[dict[str, Any]]:
+    for version in sight.ledger.versions():
+        if version.dataset not in sight.datasets or sight.access(version) == "withheld":
             continue
-        whole = door.access(version) == "permitted"
+        whole = sight.access(version) == "permitted"
         for part in version.tables:
             yield {
                 "dataset": version.dataset,
                 "version": version.number,
                 "table": part.table,
-                "rows": _permitted_rows(door, version, part),
+                "rows": _permitted_rows(sight, version, part),
                 "bytes": part.bytes if whole else None,
                 "origin": version.origin,
                 "committed_at": version.committed_at,
@@ -173,20 +169,20 @@ def _versions(door: Door) -> Iterator[dict[str, Any]]:
             }
 
 
-def _reports(door: Door) -> Iterator[GateReport]:
-    telling = {name for name in door.datasets if door.tells_of(name)}
-    return (report for report in door.ledger.reports() if report.dataset in telling)
+def _reports(sight: Sight) -> Iterator[GateReport]:
+    telling = {name for name in sight.datasets if sight.tells_of(name)}
+    return (report for report in sight.ledger.reports() if report.dataset in telling)
 
 
-def _gates(door: Door) -> Iterator[dict[str, Any]]:
-    for report in _reports(door):
+def _gates(sight: Sight) -> Iterator[dict[str, Any]]:
+    for report in _reports(sight):
         about = {"dataset": report.dataset, "run_id": report.run_id, "created_at": report.created_at}
         for check in report.checks:
             yield {**about, **check.model_dump()}
 
 
-def _quarantine(door: Door) -> Iterator[dict[str, Any]]:
-    for report in _reports(door):
+def _quarantine(sight: Sight) -> Iterator[dict[str, Any]]:
+    for report in _reports(sight):
         for table in report.tables:
             counts = {
                 "dataset": report.dataset,
