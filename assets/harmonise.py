@@ -218,20 +218,47 @@ def _plain_term(column: Column, field: pa.Field) -> Term:
     return Term(column, cast, failed, f"source column {field.name!r}", (field.name,))
 
 
-def _exact(expression: str, kind: pa.DataType) -> str:
+def _exact(expression: str, kind: pa.DataType, depth: int = 0) -> str:
     """A cast that fails where DuckDB's would round, take 0x1F for a number, drop an offset or leave the calendar."""
     cast = f"CAST({expression} AS {sql_type(kind)})"
     text = f"CAST({expression} AS VARCHAR)"
     if pa.types.is_integer(kind):
-        whole = f"regexp_full_match(trim({text}), '[+-]?[0-9]+([.]0*)?([eE][+]?[0-9]+)?')"
-        return f"CASE WHEN {whole} THEN {cast} ELSE CAST({text} || ' is no integer' AS {sql_type(kind)}) END"
+        number = f"CAST({expression} AS DOUBLE)"
+        digits = rf"regexp_full_match({text}, '\s*[+-]?[0-9]+([.]0*)?([eE][+]?[0-9]+)?\s*')"
+        whole = (
+            f"CASE WHEN typeof({expression}) IN ('DOUBLE', 'FLOAT') THEN {number} = trunc({number}) ELSE {digits} END"
+        )
+        return f"CASE WHEN {whole} THEN {cast} ELSE CAST('no integer: ' || {text} AS {sql_type(kind)}) END"
     if pa.types.is_temporal(kind):
         # By way of an instant, so that 23:30 in New York is the next day in UTC, by which embargoes lift.
         moment = f"CAST({expression} AS TIMESTAMPTZ)"
-        known = f"{moment} BETWEEN TIMESTAMPTZ '0001-01-01 00:00:00+00' AND TIMESTAMPTZ '9999-12-31 23:59:59+00'"
-        beyond = f"CAST({text} || ' is beyond the calendar' AS {sql_type(kind)})"
+        last = "9999-12-31 23:59:59.999999+00"
+        known = f"{moment} BETWEEN TIMESTAMPTZ '0001-01-01 00:00:00+00' AND TIMESTAMPTZ '{last}'"
+        # The words come first: DuckDB 1.5 passes over what follows a date.
+        beyond = f"CAST('beyond the calendar: ' || {text} AS {sql_type(kind)})"
         return f"CASE WHEN {known} THEN CAST({moment} AS {sql_type(kind)}) ELSE {beyond} END"
+    if pa.types.is_nested(kind) and (texts := _texts(kind)) != kind:
+        return _exact_parts(f"CAST({expression} AS {sql_type(texts)})", kind, depth)
     return cast
+
+
+def _exact_parts(value: str, kind: pa.DataType, depth: int) -> str:
+    """The same for each element of a list and each field of a struct, whose parts come as text."""
+    if pa.types.is_list(kind):
+        return f"list_transform({value}, lambda e{depth}: {_exact(f'e{depth}', kind.value_type, depth + 1)})"
+    parts = ", ".join(
+        f'"{field.name}" := {_exact(f"""({value})."{field.name}" """, field.type, depth)}' for field in kind
+    )
+    return f"CASE WHEN {value} IS NOT NULL THEN struct_pack({parts}) END"
+
+
+def _texts(kind: pa.DataType) -> pa.DataType:
+    """The type with text in place of integers, dates and times, whose casts are not exact by themselves."""
+    if pa.types.is_list(kind):
+        return pa.list_(_texts(kind.value_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_texts(field.type)) for field in kind])
+    return pa.string() if pa.types.is_integer(kind) or pa.types.is_temporal(kind) else kind
 
 
 def _expression(column: Column, mapping: Mapping) -> str:
@@ -255,7 +282,9 @@ def _scaled(text: str, kind: pa.DataType, factor: float, offset: float, depth: i
         inner = _scaled(f"v{depth}", kind.value_type, factor, offset, depth + 1)
         return f"list_transform({text}, lambda v{depth}: {inner})"
     shift = f" + {offset!r}" if offset else ""
-    return f"(CAST({text} AS DOUBLE) * {factor!r}::DOUBLE{shift})"
+    scaled = f"(CAST({text} AS DOUBLE) * {factor!r}::DOUBLE{shift})"
+    # 1.001 kbp are 1001 bp, whatever doubles make of it; the cast refuses what is no integer even so.
+    return f"round({scaled}, 6)" if pa.types.is_integer(kind) else scaled
 
 
 def _reserved_terms(

@@ -12,6 +12,7 @@ import hashlib
 import os
 import re
 import time
+import unicodedata
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
@@ -253,9 +254,14 @@ def _local_file(name: str, path: Path) -> Remote:
     status = path.stat()
     if not path.is_file():
         raise OSError(errno.EINVAL, f"{path} is neither a file nor a folder")
-    if not name.isprintable():
+    if not is_text(name):
         raise OSError(errno.EINVAL, f"the file name {name!r} has characters that are not text; rename it")
     return Remote(name, str(path), status.st_size, str(status.st_mtime_ns))
+
+
+def is_text(name: str) -> bool:
+    """Whether a name can be written down: no control characters, and no bytes that are not UTF-8."""
+    return not any(unicodedata.category(character) in ("Cc", "Cs") for character in name)
 
 
 def _raise(error: OSError) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 from pydantic import ValidationError
@@ -14,6 +14,8 @@ from catalog.errors import ContractError
 
 Location = tuple[str | int, ...]
 DEEPEST = 20
+_PLAIN_TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
+_MERGING_TAGS = ("tag:yaml.org,2002:merge", "tag:yaml.org,2002:value")  # of the keys << and =
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class LocatedYaml:
         self.duplicates: list[Problem] = []
         self._loader = yaml.SafeLoader("")
         self._visit(node, ())
-        self.data: dict[str, Any] = self._loader.construct_document(node)
+        self.data: dict[str, Any] = self._construct(node, self._loader.construct_document)
 
     def place(self, location: Location) -> tuple[int, int]:
         """Where a location stands, or the nearest enclosing one that is written down."""
@@ -66,23 +68,38 @@ class LocatedYaml:
         """A problem at a location such as ``("attributes", "columns", "gene")``."""
         return Problem(self.path, *self.place(location), message)
 
-    def _refuse(self, node: yaml.Node, words: str) -> None:
-        line, column = node.start_mark.line + 1, node.start_mark.column + 1
+    def _refuse(self, node: yaml.Node, words: str, mark: yaml.Mark | None = None) -> NoReturn:
+        mark = mark or node.start_mark
+        line, column = mark.line + 1, mark.column + 1
         raise ContractError(f"{self.path}:{line}:{column}: {words}", "correct the value")
+
+    def _construct(self, node: yaml.Node, construct: Callable[[yaml.Node], Any]) -> Any:
+        try:
+            return construct(node)
+        except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError) as error:
+            # PyYAML's constructors raise what they come upon where a tag does not fit: !!bool maybe is a KeyError.
+            words = getattr(error, "problem", None) or error
+            if isinstance(node, yaml.ScalarNode):
+                self._refuse(node, f"{node.value!r} cannot be {node.tag}: {words}")
+            self._refuse(node, str(words), getattr(error, "problem_mark", None))
+
+    def _check_key(self, key: yaml.Node) -> None:
+        if not isinstance(key, yaml.ScalarNode):
+            self._refuse(key, "a key must be plain text")
+        if key.tag not in _MERGING_TAGS:
+            self._construct(key, self._loader.construct_object)
 
     def _visit(self, node: yaml.Node, location: Location) -> None:
         if len(location) > DEEPEST:
             self._refuse(node, f"more than {DEEPEST} levels deep, or an alias within itself")
-        try:
-            if isinstance(node, yaml.ScalarNode):
-                self._loader.construct_object(node)
-        except (yaml.YAMLError, ValueError) as error:
-            self._refuse(node, f"{node.value!r} cannot be: {getattr(error, 'problem', None) or error}")
+        if isinstance(node, yaml.ScalarNode):
+            self._construct(node, self._loader.construct_object)
+        elif node.tag not in _PLAIN_TAGS:
+            self._refuse(node, f"the tag {node.tag} is not taken here")
         self._places.setdefault(location, (node.start_mark.line + 1, node.start_mark.column + 1))
         if isinstance(node, yaml.MappingNode):
             for key, value in node.value:
-                if not isinstance(key, yaml.ScalarNode):
-                    self._refuse(key, "a key must be plain text")
+                self._check_key(key)
                 inner = (*location, key.value)
                 place = (key.start_mark.line + 1, key.start_mark.column + 1)
                 if inner in self._places:

@@ -161,7 +161,7 @@ class Table(BaseModel):
         if twice:
             raise ValueError(f"columns given twice: {', '.join(twice)}")
         unknown = [name for name in (*self.key, *self.sort) if name not in names]
-        inexact = [c.name for c in self.all_columns if c.name in self.key and c.type in ("float", "double")]
+        inexact = [c.name for c in self.all_columns if c.name in self.key and re.search("float|double", c.type)]
         if inexact:
             raise ValueError(f"the key has columns of inexact numbers: {', '.join(inexact)}")
         if unknown:

@@ -77,11 +77,11 @@ class Warehouse:
 
     def put_quarantine(self, rows: pa.Table, dataset: str, run_id: str, index: int) -> str:
         """Keep refused records as one Parquet file, apart from the tables."""
-        target = f"{self.root}/quarantine/{dataset}/{run_id}"
+        target = f"{self.root}/quarantine/{dataset}/{run_id}/{index:05d}-{secrets.token_hex(4)}.parquet"
         with self._writing(target), self.scratch() as scratch:
             local = scratch / "quarantine.parquet"
             pq.write_table(rows, local, compression="zstd")
-            return self._put(local, f"{target}/{index:05d}.parquet")
+            return self._put(local, target)
 
     @contextlib.contextmanager
     def scratch(self) -> Iterator[Path]:

@@ -22,6 +22,7 @@ from assets.harmonise import harmonise, wanted_columns
 from assets.readers import known_format, reader
 from assets.snapshot import Address
 from assets.snapshot import fetch as fetch_snapshot
+from assets.source import is_text
 from catalog.dataset import Dataset
 from catalog.errors import ContractError, GateError, SourceError, VersionConflictError
 from catalog.ledger import Ledger
@@ -38,7 +39,7 @@ from validations.terms import terms_check
 PROGRESS = logging.getLogger("winnow.progress")
 """Each message carries ``dataset``, ``step``, ``done`` and ``total``; the command line draws bars from them."""
 
-GATE_MEMORY = "512MB"  # beyond this DuckDB's profile of the staged files spills to disk
+GATE_MEMORY = "192MB"  # beyond this DuckDB's profile of the staged files spills to disk
 
 _CODE = Path(__file__).parent.parent
 
@@ -80,7 +81,16 @@ def address(dataset: Dataset, sample: bool = False, override: str | None = None)
 
 
 def fetch(house: House, dataset: Dataset, where: Address) -> Snapshot:
-    """Fetch the source's bytes, or find them unchanged; the ledger notes a new snapshot."""
+    """Fetch the source's bytes, or find them unchanged; the ledger notes a new snapshot.
+
+    Raises:
+        SourceError: the bytes cannot be had, or their address cannot be written down.
+    """
+    if not is_text(where.uri):
+        raise SourceError(
+            f"{dataset.name}: the address {where.uri!r} has characters that are not text",
+            "rename the file or its folder",
+        )
     previous = house.ledger.snapshot(dataset.name, where.uri)
 
     def progress(done: int, total: int | None) -> None:
@@ -232,7 +242,8 @@ class _Staging:
                 reports.append(report)
                 checks.extend(found)
         except BaseException:
-            self.house.warehouse.discard([file for table in self.staged for file in table.files])
+            staged = [file for table in self.staged for file in table.files]
+            self.house.warehouse.discard([*staged, *self.quarantine, *self.refused])
             raise
         stage = Stage(
             dataset=self.dataset.name,

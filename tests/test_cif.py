@@ -265,3 +265,9 @@ def test_of_510_real_minerals_all_but_five_are_read():
         "halides/AlCl3.cif data_1010563": "_atom_site_fract_x is missing or all unknown",  # its only atom is "? ? ? ?"
         "sulfides/Bi2S3-Bismuthinite.cif": "line 57, column 0: Wrong number of values in loop _atom_site_*",
     }
+
+
+def test_a_data_name_that_a_mapping_writes_in_another_case_has_its_values(tmp_path):
+    text = SALT + "_chemical_name_mineral Halite\n_exptl_crystal_F_000 112\n"
+    (row,) = read_text(tmp_path, text, "Chemical_Name_Mineral", "exptl_crystal_F_000", "Cell_Length_A")
+    assert (row["chemical_name_mineral"], row["exptl_crystal_f_000"], row["cell_length_a"]) == ("Halite", 112.0, 5.6402)

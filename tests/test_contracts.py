@@ -88,6 +88,17 @@ WRONG = {
     "broken SQL": ("url_decode(CLNHGVS)", "url_decode(CLNHGVS", 16, 5, "syntax error"),
     "table and tables": (
         "  source:", "  tables: {genomics.clinical_significance: {}}\n  source:", 2, 1, "give `table` (with `colu"),
+    "no table at all": ("  table: genomics.clinical_significance\n", "  tables: {}\n", 2, 1, "`tables` names no table"),
+    "a day that is none": ("2026-11-23", "2026-02-30", 12, 44, "day is out of range"),
+    "a tag of Python's": ("Made for a test", "!!python/object:x {}", 3, 10, "python/object:x is not taken"),
+    "a scalar of Python's": ("Made for a test", "!!python/name:os.system x", 3, 10, "python/name:os.system"),
+    "a set": ("options: {}", "options: !!set {a}", 8, 14, "set is not taken"),
+    "a truth that is none": ("Made for a test", "!!bool maybe", 3, 10, "'maybe' cannot be"),
+    "a key that is no day": ("options: {}", "options: {2026-02-30: a}", 8, 15, "day is out of range"),
+    "a merge of nothing": ("options: {}", "options: {<<: 5}", 8, 19, "for merging"),
+    "a key that is a list": ("  owner: tests", "  owner: tests\n  ? [a]\n  : b", 19, 5, "a key must be plain text"),
+    "an alias within itself": ("  title:", "  description: &d {a: *d}\n  title:", 3, 16, "alias within itself"),
+    "a control character": ("nobody", "no\x07body", 1, 1, "special characters are not allowed"),
     "uri and unpublished": ("    format: vcf", "    uri: x\n    format: vcf", 5, 3, "give `uri`, or `unpublished`"),
     "broken YAML": ("    format: vcf", "   format: vcf", 7, 4, "expected"),
     "an embargo that is no day": (
@@ -253,3 +264,28 @@ def test_the_guide_explains_every_key_of_a_contract():
     models = (Dataset, DatasetTerms, Embargo, Finding, Gates, RowLicence, Source)
     fields = {name for model in models for name in model.model_fields}
     assert fields | {"from", "unit", "values"} <= words
+
+
+def test_an_option_that_yaml_takes_for_a_date_is_refused_by_the_reader_and_breaks_nothing(contract):
+    folder = contract(old="options: {}", new="options: {assembly: 2026-11-23}")
+    assert load_dataset("genomics/made", folder).identity()
+    (verdict,) = [verdict for verdict in check_datasets(["genomics/made"], folder) if verdict.name != "tables"]
+    assert "defs.yaml:8:15: option 'assembly'" in verdict.problem
+
+
+@pytest.mark.parametrize("mapping", ["CLNHGVS + 1", "list_transform(CLNHGVS, lambda v: v)", "upper(CLNHGVS, CLNHGVS)"])
+def test_check_tells_of_a_mapping_that_cannot_be_computed(contract, monkeypatch, mapping):
+    folder = contract(old="hgvs: url_decode(CLNHGVS)", new=f'hgvs: "{mapping}"')
+    (verdict,) = [verdict for verdict in check_datasets(["genomics/made"], folder) if verdict.name != "tables"]
+    assert "genomics/made: the mapping to genomics.clinical_significance does not fit the source" in verdict.problem
+    assert "correct the expression" in verdict.remedy
+
+
+def test_a_key_of_inexact_numbers_is_refused(tmp_path):
+    path = tmp_path / "crystals" / "structures.yaml"
+    path.parent.mkdir()
+    text = (ROOT / "catalog/tables/crystals/structures.yaml").read_text()
+    for name in ("_winnow_volume", "elements_ratios"):
+        path.write_text(re.sub(r"(?m)^key: .*", f"key: [_dataset, {name}]", text))
+        with pytest.raises(ContractError, match=rf"the key has columns of inexact numbers: {name}"):
+            read_table(path)

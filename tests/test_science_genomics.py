@@ -111,6 +111,7 @@ def test_generated_records_hold(tmp_path):
         ("hgvs_agrees_with_alleles", {"alt": None}, False),
         ("hgvs_agrees_with_alleles", {"hgvs": "NC_000001.10:g.69134del"}, None),
         ("hgvs_agrees_with_alleles", {"hgvs": None}, None),
+        ("hgvs_agrees_with_alleles", {"hgvs": "NC_000001.10:g.12345678901234567890A>G"}, False),
         ("hgvs_agrees_with_assembly", {}, True),
         ("hgvs_agrees_with_assembly", {"assembly": "GRCh38"}, False),
         ("hgvs_agrees_with_assembly", {"contig": "2"}, False),

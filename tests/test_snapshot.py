@@ -681,3 +681,23 @@ def test_memory_does_not_grow_with_the_source(tmp_path, raw):
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.3 * peaks[0]
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9.vcf", b"two\nlines.vcf", b"bell\x07.vcf", b"\xff"])
+def test_a_file_name_that_is_no_text_is_told(tmp_path, raw, name):
+    folder = tmp_path / "source"
+    folder.mkdir()
+    (folder / "good.vcf").write_bytes(BODY)
+    Path(os.fsdecode(os.fsencode(folder) + b"/" + name)).write_bytes(BODY)
+    with pytest.raises(SourceError, match="has characters that are not text; rename it") as caught:
+        bring(folder, raw)
+    str(caught.value).encode()  # as it is shown and written down
+
+
+def test_a_file_name_may_have_letters_and_spaces_of_any_script(tmp_path, raw):
+    folder = tmp_path / "source"
+    folder.mkdir()
+    names = ["café.vcf", "変異\u3000一.vcf", "no\u00a0break.vcf"]
+    for name in names:
+        (folder / name).write_bytes(BODY)
+    assert {file.name for file in bring(folder, raw).files} == set(names)

@@ -132,3 +132,25 @@ def test_conversions_agree_with_known_values(value, source, target, expected):
 def test_what_does_not_convert_says_so(source, target):
     with pytest.raises(ValueError, match=r"not known|does not convert"):
         conversion(source, target)
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "expected"),
+    [
+        ("kPa", "GPa", 1e-6),
+        ("angstrom", "nm", 0.1),
+        ("degF", "kelvin", 5 / 9),
+        ("gauss", "T", 1e-4),
+        ("mm", "m", 1e-3),
+        ("kHz", "GHz", 1e-6),
+        ("percent", "1", 0.01),
+        ("degC", "kelvin", 1.0),
+    ],
+)
+def test_factors_are_the_nearest_doubles_to_the_true_ones(source, target, expected):
+    assert conversion(source, target)[0] == expected
+
+
+def test_offsets_are_the_nearest_doubles_to_the_true_ones():
+    assert conversion("degC", "kelvin") == (1.0, 273.15)
+    assert conversion("degF", "kelvin")[1] == 45967 / 180

@@ -156,6 +156,9 @@ def test_broken_fields_of_the_conformance_files_are_refused():
         ("1\t5\t.\tA\tC\tgood\t.\t.", "QUAL is 'good', expected a Float"),
         ("1\t5\t.\tA\tC\t.\t.\tAC=many", "INFO key AC is 'many', expected an Integer"),
         ("1\t5\t.\tA\tC\t.\t.\tAF=1,2", "INFO key AF is '1,2', expected a Float"),
+        ("1\t5\t.\tA\tC\t.\t.\tAC=0x1F", "INFO key AC is '0x1F', expected an Integer"),
+        ("1\t5\t.\tA\tC\t.\t.\tAC=1234567890123456789", "INFO key AC is '1234567890123456789'"),
+        ("1\t5\t.\tA\tC\t.\t.\tAF=0x1p3", "INFO key AF is '0x1p3', expected a Float"),
         ("1\t5\t.\tA\tC\t.\t.\tAC=1;AC=2", "INFO has the key AC more than once"),
         ("1\t5\t.\tA\tC\t.\t.\tAC;DB", "INFO key AC has no value"),
         ("1\t5\t.\tA\tC\t.\t.\tDB=maybe", "INFO key DB has the value 'maybe'"),
@@ -385,3 +388,13 @@ def test_the_generator_gives_the_same_bytes_for_the_same_seed(tmp_path):
         a, b, c = ((tmp_path / name).read_bytes() for name in "abc")
         assert a == b != c
         assert len(records_of(tmp_path / "a")) == 500
+
+
+@pytest.mark.parametrize("value", ["0x1F", "1234567890123456789", "-1234567890123456789", "1_000", "+-5", " 5"])
+def test_what_becomes_of_a_number_does_not_depend_on_its_neighbours(tmp_path, value):
+    line = f"1\t5\t.\tA\tC\t.\t.\tAC={value}\n"
+    for neighbour in ("1", "+1", "many", "."):
+        body = f"1\t1\t.\tA\tC\t.\t.\tAC={neighbour}\n{line}"
+        found = read_text(tmp_path, body, ("AC",)).to_pylist()[1]
+        assert found["AC"] is None
+        assert f"INFO key AC is {value!r}, expected an Integer" in found["_error"], neighbour

@@ -336,3 +336,21 @@ def test_vacuum_leaves_alone_what_is_not_winnows(warehouse: Warehouse, tmp_path:
 )
 def test_a_table_is_named_for_its_dataset_and_its_contract(dataset: str, table: str, name: tuple[str, str]) -> None:
     assert table_name(dataset, table) == name
+
+
+def test_two_stagings_of_one_run_do_not_touch_each_others_files(warehouse: Warehouse) -> None:
+    of = contract()
+    first, second = (staged(warehouse, numbers, "run", of) for numbers in ([1, 2], [3]))
+    refused = [warehouse.put_quarantine(pa.table({"a": [number]}), DATASET, "run", 0) for number in (1, 2)]
+
+    def breaks() -> Iterator[pa.RecordBatch]:
+        yield batch([{"group": "g", "number": 4}], of)
+        raise ValueError("enough")
+
+    with pytest.raises(ValueError, match="enough"):
+        warehouse.stage(breaks(), DATASET, of, "run")
+    warehouse.discard([*second.files, refused[1]])
+    (file,) = first.files
+    assert pq.read_table(file)["number"].to_pylist() == [1, 2]
+    assert pq.read_table(refused[0]).to_pydict() == {"a": [1]}
+    assert not any(Path(path).exists() for path in (*second.files, refused[1]))

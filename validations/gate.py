@@ -7,6 +7,7 @@ It gathers every failure of a row before it refuses, keeps a record whole or qua
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import groupby
@@ -302,6 +303,8 @@ def _bounded_json(values: dict[str, Any]) -> str:
 
 
 def _cut(value: Any, most: int) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # JSON has no NaN
     if isinstance(value, str):
         return value if len(value) <= most else value[:most] + "…"
     if isinstance(value, list):

@@ -57,7 +57,7 @@ def _stated(checks: Checks) -> Iterator[tuple[str, Any, str]]:
 
 def _holds(value: pl.Expr, column: Column, name: str, bound: Any) -> pl.Expr:
     if name == "shape":
-        return _has_shape(value, bound)
+        return value.is_null() | _has_shape(value, bound)
     return _everywhere(value, column, column.type.count("list<"), name, bound)
 
 
