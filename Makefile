@@ -7,22 +7,29 @@ export DAGSTER_DISABLE_TELEMETRY := 1
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[all,test,lint]'
+	$(PIP) --editable '.[all]'
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(PIP) --editable '.[all,test,lint]'
 	@touch $@
 
 setup: $(VENV)/.installed ## create the virtual environment
+dev: $(VENV)/.installed-dev ## add what tests and lint need
 
 run: setup ## curate the bundled samples, list what was published, query it
 	$(BIN)/winnow run --sample
 	$(BIN)/winnow list
 	$(BIN)/winnow query "$$(cat docs/first-query.sql)"
 
-test: setup ## run all tests
-	$(BIN)/python -m pytest
+test: dev ## run all tests
+	$(BIN)/python -m pytest $(PYTEST)
 
-lint: setup ## ruff, mypy, import-linter, contracts
+lint: dev ## ruff, mypy, import-linter, contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -38,4 +45,4 @@ bench: setup ## measure speed and memory
 docs: setup ## write the reference pages from the contracts
 	$(BIN)/python -m dagster_project.reference docs/reference
 
-.PHONY: help setup run test lint ui bench docs
+.PHONY: help setup dev run test lint ui bench docs

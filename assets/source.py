@@ -24,7 +24,7 @@ from urllib.parse import unquote, urlsplit
 
 import fsspec
 
-from catalog.errors import ChecksumMismatchError, SourceError, WinnowError
+from catalog.errors import ChecksumMismatchError, SourceError, WinnowError, how_to_install
 from catalog.records import Origin
 
 T = TypeVar("T")
@@ -32,7 +32,7 @@ T = TypeVar("T")
 TRIES = 3
 PIECE = 8 * 2**20
 
-_INSTALL = {"s3": "pip install 'winnow[s3]'", "gs": "pip install gcsfs"}
+_INSTALL = {"s3": how_to_install("s3"), "gs": "pip install gcsfs"}
 _PROTOCOLS = ("file", "http", "https", *_INSTALL)
 
 

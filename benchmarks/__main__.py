@@ -1,5 +1,6 @@
-"""Measure ``winnow run`` on generated ClinVar-like VCFs: rows per second, peak memory, and where the time goes.
+"""Measure ``winnow run`` on generated VCFs: rows per second, peak memory, and where the time goes.
 
+They are in the generator's ClinVar dialect, since its gnomAD dialect has no dataset to be curated by yet.
 ``python -m benchmarks [RECORDS ...]`` (default 100000 1000000). Each size is a process of its own with a home of its
 own; its peak memory is the operating system's figure for that process.
 """

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from catalog.errors import CatalogError
+from catalog.errors import CatalogError, how_to_install
 
 LOCK_WAIT_SECONDS = 60
 CREATION_LOCK = 0x57494E4E4F57  # "WINNOW"
@@ -39,7 +39,7 @@ def open_engine(url: str) -> sa.Engine:
     except (sa.exc.SQLAlchemyError, ImportError) as error:
         raise CatalogError(
             f"{place(parsed)}: {error}",
-            "the catalog is SQLite or PostgreSQL; for the latter: pip install 'winnow[postgresql]'",
+            "the catalog is SQLite or PostgreSQL; for the latter " + how_to_install("postgresql"),
         ) from None
     except OSError as error:
         raise CatalogError(f"{place(parsed)}: {error}", "check WINNOW_HOME and its permissions") from None

@@ -35,6 +35,11 @@ class WinnowError(Exception):
         super().__init__(f"{problem}\n  remedy: {remedy}" if remedy else problem)
 
 
+def how_to_install(extra: str) -> str:
+    """The remedy for a library that comes with one of the extras in pyproject.toml."""
+    return f"in Winnow's folder: `make setup`, or pip install --editable '.[{extra}]'"
+
+
 class ContractError(WinnowError, ValueError):
     """A dataset's or a table's YAML says something that cannot be."""
 

@@ -11,7 +11,7 @@ from typing import Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from catalog.errors import StorageError
+from catalog.errors import StorageError, how_to_install
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _WORDS = {
@@ -45,7 +45,7 @@ def open_store(root: str) -> Any:
     try:
         return fsspec.core.url_to_fs(root, **options)[0]
     except (ImportError, ValueError) as error:
-        remedy = "set WINNOW_WAREHOUSE to a folder or an s3:// address; for the latter: pip install 'winnow[s3]'"
+        remedy = "set WINNOW_WAREHOUSE to a folder or an s3:// address; for the latter " + how_to_install("s3")
         raise StorageError(f"the warehouse {root} cannot be opened: {error}", remedy) from error
 
 

@@ -151,7 +151,7 @@ class Table(BaseModel):
     sort: tuple[str, ...] = Field(min_length=1)
     transform: str | None = Field(None, description="the module in assets/transforms that runs before the mapping")
     columns: tuple[Column, ...] = Field(min_length=1)
-    science: tuple[str, ...] = Field(min_length=3, description="named checks in validations/science.py")
+    science: tuple[str, ...] = Field(min_length=3, description="named checks in validations/science")
     views: tuple[View, ...] = ()
 
     @model_validator(mode="after")

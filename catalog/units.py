@@ -36,7 +36,7 @@ def _registry() -> Any:
     # Fractions, so that a factor of a tenth is a tenth and not the difference of two floats.
     registry: Any = pint.UnitRegistry(autoconvert_offset_to_baseunit=True, non_int_type=Fraction)
     registry.define("gauss_in_si = 1e-4 tesla")
-    registry.define("base_pair = 1 * count = bp")
+    registry.define("base_pair = [sequence] = bp")  # of its own kind: no angle or count is a position
     registry.define("kbp = 1000 * base_pair")
     registry.define("Mbp = 1000000 * base_pair")
     return registry

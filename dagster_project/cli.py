@@ -156,6 +156,7 @@ def run(datasets: tuple[str, ...], sample: bool, source: str | None, jobs: int) 
 
     Runs through Dagster, so `winnow ui` shows it. Unchanged bytes are not parsed again and make no new version.
     Exits with 0 only if every dataset was published or unchanged; a refused one keeps its last good version.
+    A dataset whose owner publishes none is run by name, with --source or --sample.
 
     \b
       winnow run genomics/clinvar                       from where its owner publishes it
@@ -166,7 +167,10 @@ def run(datasets: tuple[str, ...], sample: bool, source: str | None, jobs: int) 
 
     if source and (sample or len(datasets) != 1):
         raise click.UsageError("--source goes with exactly one DATASET, and not with --sample")
-    chosen, broken = ([load_dataset(name) for name in datasets], {}) if datasets else sound_datasets()
+    sound, broken = ([load_dataset(name) for name in datasets], {}) if datasets else sound_datasets()
+    # Who names a dataset without an address is told so; who asks for all is asked to fetch what can be fetched.
+    unpublished = [dataset for dataset in sound if dataset.source.uri is None] if not (datasets or sample) else []
+    chosen = [dataset for dataset in sound if dataset not in unpublished]
     if source and "://" not in source:
         source = str(Path(source).absolute())
     from dagster_project import run as runs
@@ -176,7 +180,7 @@ def run(datasets: tuple[str, ...], sample: bool, source: str | None, jobs: int) 
     try:
         with show.progress([dataset.name for dataset in chosen]) as handler, runs.listening(handler):
             outcomes = runs.run(house, chosen, sample, source, jobs)
-            outcomes += runs.not_run(house, broken)
+            outcomes += runs.no_source(house, unpublished) + runs.not_run(house, broken)
     except KeyboardInterrupt:
         click.echo("interrupted: nothing was published; the same command goes on where this one stopped", err=True)
         _leave_interrupted()

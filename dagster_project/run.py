@@ -38,7 +38,11 @@ DAGSTER_CONFIG = {"telemetry": {"enabled": False}, "nux": {"enabled": False}}
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one dataset in a run: ``committed``, ``unchanged``, ``refused``, ``failed`` or ``interrupted``."""
+    """What became of one dataset in a run.
+
+    ``committed``, ``unchanged``, ``no source`` (its owner publishes none, and all were asked for), ``refused``,
+    ``failed`` or ``interrupted``.
+    """
 
     dataset: str
     status: str
@@ -50,7 +54,7 @@ class Outcome:
     @property
     def succeeded(self) -> bool:
         """Whether the dataset is now as its source is."""
-        return self.status in ("committed", "unchanged")
+        return self.status in ("committed", "unchanged", "no source")
 
 
 def prepare_dagster_home(settings: Settings) -> None:
@@ -89,6 +93,7 @@ def run(house: House, datasets: Sequence[Dataset], sample: bool, source: str | N
     """Run datasets as one Dagster run (in this process, or in ``jobs`` processes) and say what became of each."""
     if not datasets:
         return []
+    atexit.register(_hush)
     keys = [key for dataset in datasets for key in dataset_keys(dataset)]
     with dagster_instance(house.settings) as instance:
         result = _execute(instance, keys, _run_config(datasets, sample, source), jobs)
@@ -104,6 +109,11 @@ def not_run(house: House, broken: Mapping[str, ContractError]) -> list[Outcome]:
         Outcome(name, "failed", house.ledger.current(name), None, error.problem, error.remedy)
         for name, error in broken.items()
     ]
+
+
+def no_source(house: House, datasets: Sequence[Dataset]) -> list[Outcome]:
+    """What became of datasets that have no address to be fetched from, when a run was asked for all."""
+    return [Outcome(dataset.name, "no source", house.ledger.current(dataset.name), None) for dataset in datasets]
 
 
 def _run_config(datasets: Sequence[Dataset], sample: bool, source: str | None) -> dict[str, Any]:
@@ -182,6 +192,7 @@ def _outcome(
 
 def _hush() -> None:
     """DuckDB prints, as a process ends, what of it is still referred to; the terminal is for the outcome."""
+    sys.stderr.flush()
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 

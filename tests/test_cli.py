@@ -7,6 +7,9 @@ import json
 import os
 import subprocess
 import sys
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import click
@@ -232,3 +235,24 @@ def test_an_answer_may_be_cut_off_by_its_reader(home):
     result = subprocess.run(["bash", "-c", command], env=environment, capture_output=True, text=True, check=False)
     assert result.stdout == "range\n"
     assert result.stderr == ""
+
+
+def test_a_source_that_a_server_lacks_is_told_and_nothing_else_is_printed(tmp_path):
+    (tmp_path / "empty").mkdir()
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "empty"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        uri = f"http://127.0.0.1:{server.server_port}/shot.json"
+        done = subprocess.run(
+            [WINNOW, "run", "fusion/vest", "--source", uri],
+            env={**os.environ, "WINNOW_HOME": str(tmp_path / "home")},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        server.shutdown()
+    assert done.returncode == 1
+    first, problem, remedy = done.stderr.splitlines()
+    assert first == ""
+    assert problem == f"fusion/vest failed: fusion/vest: {uri} is not there"
+    assert "remedy: correct source.uri" in remedy

@@ -312,6 +312,17 @@ def test_a_run_of_everything_goes_on_without_a_broken_contract_and_tells_of_it(p
     assert "nothing new" not in result.output
 
 
+def test_a_run_of_everything_leaves_out_what_has_no_source_and_says_so(place, monkeypatch):
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    monkeypatch.setattr("catalog.dataset.sound_datasets", lambda: ((load_dataset("fusion/vest"),), {}))
+    result = CliRunner().invoke(main, ["run"])
+    assert result.exit_code == 0
+    assert re.search(r"fusion/vest +│ no source", result.output)
+    named = CliRunner().invoke(main, ["run", "fusion/vest"])
+    assert named.exit_code == 1
+    assert "has no public location" in named.output
+
+
 # -- the sensor ----------------------------------------------------------------------------------------
 
 

@@ -33,4 +33,4 @@ def test_a_format_without_its_library_names_it_and_the_remedy(name, package):
         f"try:\n    reader({name!r})\nexcept SourceError as error:\n    print(error)"
     )
     assert package in done.stdout, done.stderr
-    assert "pip install 'winnow[all]'" in done.stdout
+    assert "make setup" in done.stdout

@@ -73,7 +73,7 @@ EXPECTED = {
         "ATTRIBUTION INDICATE_CHANGES NON_COMMERCIAL NO_ENDORSEMENT",
     ),
     "LicenseRef-gnomAD-terms": (False, False, "ATTRIBUTION NO_REIDENTIFICATION"),
-    "LicenseRef-VEST-sample": (False, False, "NO_REDISTRIBUTION"),
+    "LicenseRef-no-redistribution": (False, False, "NO_REDISTRIBUTION"),
 }
 UNKNOWN = ("NOASSERTION", "NONE", "GPL-3.0-only", "CC-BY-4.0+", "Nonsense", "CC BY")
 
@@ -121,7 +121,7 @@ def test_the_reason_says_what_forbids_it() -> None:
     assert "NON_COMMERCIAL, which open does not permit" in never
     for spdx, why in (
         ("LicenseRef-gnomAD-terms", "NO_REIDENTIFICATION"),
-        ("LicenseRef-VEST-sample", "NO_REDISTRIBUTION"),
+        ("LicenseRef-no-redistribution", "NO_REDISTRIBUTION"),
     ):
         assert f"{why}, which no release permits" in decide(terms(spdx), "noncommercial", TODAY).reason
     inside = decide(terms("CC-BY-NC-4.0"), "internal", TODAY)
@@ -132,9 +132,9 @@ def test_the_reason_says_what_forbids_it() -> None:
     ("expression", "profile", "chosen"),
     [
         ("CC-BY-NC-4.0 OR CC-BY-4.0", "open", "CC-BY-4.0"),
-        ("CC-BY-SA-4.0 OR LicenseRef-VEST-sample", "open", "CC-BY-SA-4.0"),
-        ("LicenseRef-VEST-sample OR CC-BY-NC-SA-4.0", "noncommercial", "CC-BY-NC-SA-4.0"),
-        ("LicenseRef-VEST-sample OR CC-BY-NC-SA-4.0", "internal", "LicenseRef-VEST-sample"),
+        ("CC-BY-SA-4.0 OR LicenseRef-no-redistribution", "open", "CC-BY-SA-4.0"),
+        ("LicenseRef-no-redistribution OR CC-BY-NC-SA-4.0", "noncommercial", "CC-BY-NC-SA-4.0"),
+        ("LicenseRef-no-redistribution OR CC-BY-NC-SA-4.0", "internal", "LicenseRef-no-redistribution"),
         ("CC-BY-4.0 OR MIT OR BSD-3-Clause", "open", "MIT"),
         ("CC-BY-4.0 OR CC-BY-3.0", "open", "CC-BY-3.0"),
         ("CC-BY-3.0 OR CC-BY-4.0", "open", "CC-BY-3.0"),

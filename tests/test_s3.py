@@ -297,6 +297,7 @@ def test_the_command_line_works_with_a_profile_and_prints_no_warning(lake, s3, t
     winnow = Path(sys.executable).with_name("winnow")
     command = [winnow, "run", CLINVAR.name, "--source", lake.source]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.stderr == ""
     printed = done.stdout + done.stderr
     assert done.returncode == 0, printed
     assert not [word for word in ("warning", "botocore", "pyarrow", "s3fs", "traceback") if word in printed.lower()]

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 from pydantic import BaseModel
 
-from catalog.errors import ContractError, SourceError
+from catalog.errors import ContractError, SourceError, how_to_install
 from catalog.records import Snapshot
 
 Reader = Callable[[Snapshot, Any, Collection[str]], pa.RecordBatchReader]
@@ -48,7 +48,7 @@ def reader(name: str) -> tuple[Reader, type[BaseModel]]:
 
 def missing_library(what: str, error: ModuleNotFoundError) -> SourceError:
     """The error for a format whose library comes with an extra that is not installed."""
-    return SourceError(f"{what} needs the package {error.name!r}", "install it: pip install 'winnow[all]'")
+    return SourceError(f"{what} needs the package {error.name!r}", how_to_install("all"))
 
 
 def known_format(name: str) -> str:
