@@ -124,6 +124,9 @@ class Gates(_Part):
     max_row_change: float = Field(
         0.2, ge=0, description="largest relative change of the row count against the current version"
     )
+    max_null_fraction: dict[str, float] = Field(
+        default_factory=dict, description="canonical column -> largest share of rows that may lack it"
+    )
     max_quarantined: float = Field(
         0.1, ge=0, le=1, description="largest share of source records that may be quarantined"
     )
@@ -345,6 +348,7 @@ def _problems(dataset: Dataset) -> Iterator[tuple[Location, str]]:
     for key, part in (("row_licence", dataset.terms.row_licence), ("embargo", dataset.terms.embargo)):
         if part is not None and part.column is not None:
             yield from _expression_problem(("terms", key, "column"), part.column)
+    yield from _gate_problems(dataset)
     for name, mapping in dataset.feeds.items():
         place: Location = ("tables", name) if dataset.tables else ()
         if name not in table_names(TABLES):
@@ -352,6 +356,13 @@ def _problems(dataset: Dataset) -> Iterator[tuple[Location, str]]:
             yield where, f"there is no table {name!r}; the tables are: {', '.join(table_names(TABLES))}"
             continue
         yield from _mapping_problems(place, load_table(name), mapping)
+
+
+def _gate_problems(dataset: Dataset) -> Iterator[tuple[Location, str]]:
+    known = {c.name for name in dataset.feeds if name in table_names(TABLES) for c in load_table(name).all_columns}
+    for name in dataset.gates.max_null_fraction:
+        if name not in known:
+            yield ("gates", "max_null_fraction", name), f"no table that the dataset feeds has a column {name!r}"
 
 
 def _mapping_problems(place: Location, table: Table, mapping: TableMapping) -> Iterator[tuple[Location, str]]:

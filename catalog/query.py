@@ -174,8 +174,10 @@ class Door(Sight):
                 found.append({"table": name, **_compare(connection, table.key)})
         return found
 
-    def quarantine(self, dataset: str, limit: int) -> tuple[list[str], list[tuple[Any, ...]]]:
-        """Refused records of the latest run with their reasons; they inherit their dataset's terms.
+    def quarantine(self, dataset: str) -> duckdb.DuckDBPyRelation | None:
+        """Refused records of the latest run with their reasons, if there are any; fetch them within ``query_errors``.
+
+        They inherit their dataset's terms.
 
         Raises:
             QueryError: they are withheld under this profile.
@@ -187,11 +189,11 @@ class Door(Sight):
         self._note(dataset, "quarantine")
         stage = self.ledger.stage(dataset)
         if stage is None or not stage.quarantine:
-            return [], []
+            return None
         listed = ", ".join(map(literal, stage.quarantine))
-        with query_errors(), self._warehouse.connect(stage.quarantine) as connection:
-            relation = connection.sql(f"FROM read_parquet([{listed}]) ORDER BY source LIMIT {int(limit)}")
-            return relation.columns, relation.fetchall()
+        with query_errors():
+            connection = self._warehouse.connect(stage.quarantine)
+            return connection.sql(f'FROM read_parquet([{listed}]) ORDER BY source, "table", "column", "check", value')
 
     def _refusal(self, dataset: str, reason: str) -> QueryError:
         return QueryError(

@@ -303,14 +303,39 @@ def diff(older: str, newer: str, profile: str) -> None:
 
 @main.command(short_help="Show the records that the gates refused.")
 @click.argument("dataset")
-@click.option("--limit", default=20, show_default=True, type=click.IntRange(1), help="Most records to show.")
+@click.option(
+    "--limit",
+    default=20,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Most records to show on the screen; the other formats and FILE have all.",
+)
 @_profile_option
-def quarantine(dataset: str, limit: int, profile: str) -> None:
-    """Show the refused records of DATASET's latest run: where each stands in the source, and what was wrong."""
+@click.option("--format", "form", type=click.Choice(FORMATS), help="Default: table, or what FILE ends with.")
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write all records here instead of printing: .parquet, .csv or .json.",
+)
+def quarantine(dataset: str, limit: int, profile: str, form: str | None, output: Path | None) -> None:
+    """Show the refused records of DATASET's latest run: where each stands in the source, and what was wrong.
+
+    On the screen long raw values are cut; the other formats have them whole.
+
+    \b
+      winnow quarantine crystals/cod
+      winnow quarantine crystals/cod -o refused.csv
+    """  # noqa: D301
+    from catalog.query import query_errors
     from dagster_project import show
 
+    chosen = _form(form, output)
     _known([dataset])
-    show.quarantine(*_door(profile).quarantine(dataset, limit))
+    refused = _door(profile).quarantine(dataset)
+    with query_errors():
+        show.quarantine(refused, chosen, output, limit)
 
 
 @main.command(short_help="Show licence, obligations and attribution.")
@@ -318,7 +343,7 @@ def quarantine(dataset: str, limit: int, profile: str) -> None:
 def terms(dataset: str | None) -> None:
     """Show the terms of DATASET (all, if none is named).
 
-    Licence and its evidence, obligations, the attribution to print, and what each profile may have, from when on.
+    Licence with its name and address, evidence, the attribution to print, and what each profile may have, and when.
     """
     from catalog.dataset import load_dataset
     from catalog.rights.embargo import utc_day

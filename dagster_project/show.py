@@ -21,6 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from catalog.errors import StorageError
+from catalog.rights.licences import Licence, UnknownLicenceError, load_licences, obligations
 from catalog.rights.policy import PERMITTED, decide, effective
 from catalog.sql_types import literal
 
@@ -245,7 +246,7 @@ def _write_text(relation: duckdb.DuckDBPyRelation, form: str, file: IO[str]) -> 
     columns = relation.columns
     rows = (row for batch in batches for row in zip(*(column.to_pylist() for column in batch.columns), strict=True))
     if form == "csv":
-        writer = csv.writer(file, lineterminator="\n")
+        writer = csv.writer(_Lines(file), lineterminator="\r\n")
         writer.writerow(columns)
         writer.writerows(map(_plain, row) for row in rows)
         return
@@ -253,6 +254,16 @@ def _write_text(relation: duckdb.DuckDBPyRelation, form: str, file: IO[str]) -> 
     for index, row in enumerate(rows):
         file.write((",\n " if index else "") + _json(dict(zip(columns, row, strict=True))))
     file.write("]\n")
+
+
+class _Lines:
+    """Ends lines with a newline only: csv quotes a carriage return in a value only where its own lines end with one."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+
+    def write(self, line: str) -> None:
+        self._file.write(line.removesuffix("\r\n") + "\n")
 
 
 def _plain(value: Any) -> Any:
@@ -339,25 +350,43 @@ def diff(tables: Sequence[dict[str, Any]]) -> None:
     _table(columns, rows)
 
 
-def quarantine(columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
-    """Refused records, one block each: long values read better below one another."""
-    if not rows:
+def quarantine(refused: duckdb.DuckDBPyRelation | None, form: str, output: Path | None, limit: int) -> None:
+    """Refused records: on the screen one block each, as long values read better so, and cut; else all and whole."""
+    if form != "table":
+        answer(_no_refusals() if refused is None else refused, form, output)
+        return
+    if refused is None:
         click.echo("no record of the latest run is in quarantine")
-    for row in rows:
-        told = dict(zip(columns, row, strict=True))
+        return
+    rows = refused.limit(limit + 1).fetchall()
+    for row in rows[:limit]:
+        told = dict(zip(refused.columns, row, strict=True))
         at = f", column {told['column']}" if told["column"] else ""
         click.echo(f"{told['position']} ({told['record']}): {told['table']}{at}, check {told['check']}")
         click.echo(f"  reason: {told['reason']}")
         if told["value"]:
             click.echo(f"  value:  {told['value']}")
         click.echo(f"  raw:    {told['raw'][:_CELL]}{'…' if len(told['raw']) > _CELL else ''}")
+    if len(rows) > limit:
+        click.echo(f"the first {limit} (--limit); write all with -o FILE.parquet (or .csv, .json)", err=True)
+
+
+def _no_refusals() -> duckdb.DuckDBPyRelation:
+    import duckdb
+
+    from validations.gate import QUARANTINE_SCHEMA
+
+    return duckdb.connect().from_arrow(QUARANTINE_SCHEMA.empty_table())
 
 
 def terms(datasets: Sequence[Dataset], today: date) -> None:
     """Licence, evidence, obligations, attribution and what each profile may have."""
     for dataset in datasets:
         told = dataset.terms
-        click.echo(f"{dataset.name}: {told.licence}\n  attribution: {told.attribution}")
+        click.echo(f"{dataset.name}: {told.licence}")
+        for spdx, licence in _licences(told.licence):
+            click.echo(f"  licence: {spdx}, {licence.name}, {licence.url}")
+        click.echo(f"  attribution: {told.attribution}")
         for key, value in told.citation.items():
             click.echo(f"  cite ({key}): {value}")
         for finding in told.evidence:
@@ -371,3 +400,12 @@ def terms(datasets: Sequence[Dataset], today: date) -> None:
                 f"  each row's own licence (source column {told.row_licence.column}) counts before the dataset's"
             )
         click.echo()
+
+
+def _licences(expression: str) -> list[tuple[str, Licence]]:
+    """The licences that a contract's expression names; none if it states none."""
+    try:
+        named = {spdx for alternative in obligations(expression) for spdx in alternative.licences}
+    except UnknownLicenceError:
+        return []
+    return [(spdx, load_licences()[spdx]) for spdx in sorted(named)]

@@ -67,7 +67,8 @@ class Place:
         """All that a reader of this place can see."""
         names = ("genomics.clinical_significance", "crystals.structures", "catalog.versions")
         seen: dict[str, Any] = {name: self.rows(name) for name in names}
-        seen["quarantine"] = [self.door().quarantine(dataset.name, 1000) for dataset in load_datasets()]
+        refused = [self.door().quarantine(dataset.name) for dataset in load_datasets()]
+        seen["quarantine"] = [relation.fetchall() for relation in refused if relation is not None]
         return seen
 
     def data_files(self) -> set[Path]:
@@ -308,8 +309,9 @@ def test_a_cif_that_does_not_parse_is_quarantined_and_the_rest_is_published(plac
     after = place.rows("crystals.structures")
     assert after == before
     assert place.house.ledger.version("crystals/cod").number == 2
-    columns, rows = place.door().quarantine("crystals/cod", 100)
-    (broken,) = [row for row in (dict(zip(columns, row, strict=True)) for row in rows) if "broken" in row["position"]]
+    refused = place.door().quarantine("crystals/cod")
+    assert refused is not None
+    (broken,) = [row for row in refused.to_arrow_table().to_pylist() if "broken" in row["position"]]
     assert broken["check"] == "readable"
     assert "never closed" in broken["raw"]
     assert "broken.cif" in place.winnow("quarantine", "crystals/cod").output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import subprocess
@@ -13,6 +14,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import click
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
@@ -20,9 +22,11 @@ from click.testing import CliRunner
 from catalog.dataset import load_dataset
 from catalog.errors import ContractError
 from catalog.rights.embargo import Embargo
+from catalog.rights.licences import load_licences
 from dagster_project import curate
 from dagster_project.cli import main
 from dagster_project.settings import Settings
+from validations.gate import QUARANTINE_SCHEMA
 
 ROOT = Path(__file__).parent.parent
 COMMANDS = ("check", "diff", "list", "quarantine", "query", "run", "terms", "ui", "vacuum", "versions")
@@ -54,14 +58,14 @@ def _publish(house, dataset, source):
 def winnow(home, monkeypatch):
     """Call the command line in this process."""
     monkeypatch.setenv("WINNOW_HOME", str(home))
+    return _call
 
-    def call(*arguments, code=0):
-        result = CliRunner().invoke(main, [str(argument) for argument in arguments])
-        assert result.exit_code == code, result.output + repr(result.exception)
-        assert "Traceback" not in result.output
-        return result
 
-    return call
+def _call(*arguments, code=0):
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert result.exit_code == code, result.output + repr(result.exception)
+    assert "Traceback" not in result.output
+    return result
 
 
 def test_these_are_the_commands():
@@ -129,6 +133,12 @@ def test_json_has_no_nan(winnow):
     assert json.loads(text, parse_constant=pytest.fail) == [{"a": None, "b": [None, 1.5]}]
 
 
+def test_csv_quotes_whatever_would_end_a_line(winnow):
+    text = winnow("query", r"SELECT E'a\rb' AS a, E'a\nb' AS b, E'a\r\nb' AS c, 1 AS d", "--format", "csv").stdout_bytes
+    assert text.endswith(b",1\n")
+    assert list(csv.reader(io.StringIO(text.decode(), newline="")))[1:] == [["a\rb", "a\nb", "a\r\nb", "1"]]
+
+
 def test_an_answer_without_rows_says_so(winnow):
     assert "no rows; the columns are: n" in winnow("query", "SELECT 1 AS n WHERE false").output
     assert json.loads(winnow("query", "SELECT 1 AS n WHERE false", "--format", "json").stdout) == []
@@ -165,6 +175,9 @@ def test_a_wide_answer_is_shown_record_by_record(winnow):
         (["query", "SELECT 1", "--profile", "all"], 2, "internal"),
         (["versions", "genomics/clinva"], 1, "the datasets are: crystals/cod"),
         (["quarantine", "genomics/clinva"], 1, "the datasets are: crystals/cod"),
+        (["quarantine", "crystals/cod", "--format", "parquet"], 2, "needs -o FILE"),
+        (["quarantine", "crystals/cod", "-o", "x.xls"], 2, "does not tell the format"),
+        (["quarantine", "crystals/cod", "-o", "/nowhere/x.csv"], 1, "cannot be written"),
         (["terms", "genomics/clinva"], 1, "the datasets are: crystals/cod"),
         (["check", "genomics/clinva"], 1, "the datasets are: crystals/cod"),
         (["run", "genomics/clinva"], 1, "the datasets are: crystals/cod"),
@@ -189,6 +202,108 @@ def test_history_difference_quarantine_and_terms_are_shown(winnow):
     told = winnow("terms", "fusion/vest").output
     assert "attribution: VEST team" in told
     assert "open: permitted" in told
+
+
+def test_terms_tell_the_name_and_address_of_each_licence(winnow):
+    licence = load_licences()["Apache-2.0"]
+    assert f"  licence: Apache-2.0, {licence.name}, {licence.url}\n" in winnow("terms", "fusion/vest").output
+
+
+def test_terms_tell_every_licence_of_an_expression_and_none_where_none_is_stated(winnow, monkeypatch):
+    def told(expression):
+        dataset = load_dataset("fusion/vest")
+        dataset = dataset.model_copy(update={"terms": dataset.terms.model_copy(update={"licence": expression})})
+        monkeypatch.setattr("catalog.dataset.sound_datasets", lambda: ((dataset,), {}))
+        lines = winnow("terms").output.splitlines()
+        return [line.split()[1].rstrip(",") for line in lines if line.startswith("  licence: ")]
+
+    assert told("CC-BY-4.0 AND (PDDL-1.0 OR CC0-1.0)") == ["CC-BY-4.0", "CC0-1.0", "PDDL-1.0"]
+    assert told("NOASSERTION") == []
+
+
+@pytest.fixture
+def refusals(tmp_path, monkeypatch):
+    """A home in which 25 records of clinvar are in quarantine, each with a long text; and what its files hold."""
+    monkeypatch.setenv("WINNOW_HOME", str(tmp_path / "home"))
+    house = curate.House(Settings.at(tmp_path / "home"))
+    sample = (ROOT / "assets/datasets/genomics/clinvar/sample.vcf").read_text()
+    note = 'said,"é"' * 100
+    refused = [f"1\t-5\t{number}\tA\tC\t.\t.\tNOTE={note}\n" for number in range(24)]
+    wrong = f"1\t100\t24\tA\tC\t.\t.\tCLNREVSTAT={'nonsense' * 100}\n"
+    (tmp_path / "refused.vcf").write_text("".join([sample, *refused, wrong]), encoding="utf-8")
+    dataset = load_dataset("genomics/clinvar")
+    where = curate.address(dataset, sample=False, override=str(tmp_path / "refused.vcf"))
+    stage, _ = curate.stage(house, dataset, curate.fetch(house, dataset, where), "run")
+    held = [row for file in stage.quarantine for row in pq.read_table(file).to_pylist()]
+    held.sort(key=lambda row: row["source"])
+    assert [row["raw"] for row in held[:24]] == [line.rstrip("\n") for line in refused]
+    assert json.loads(held[24]["raw"])["CLNREVSTAT"] == "nonsense" * 100
+    return held
+
+
+@pytest.mark.parametrize("form", ["csv", "json", "parquet"])
+def test_refused_records_are_all_and_whole_in_every_format(refusals, tmp_path, form):
+    file = tmp_path / f"refused.{form}"
+    assert _call("quarantine", "genomics/clinvar", "-o", file, "--limit", "3").stdout == ""
+    assert _parsed(file.read_bytes(), form) == refusals
+    if form != "parquet":
+        shown = _call("quarantine", "genomics/clinvar", "--format", form, "--limit", "3")
+        assert _parsed(shown.stdout_bytes, form) == refusals
+
+
+def _parsed(content, form):
+    """Refused records as they were before they were written."""
+    if form == "parquet":
+        return pq.read_table(pa.BufferReader(content)).to_pylist()
+    if form == "json":
+        return json.loads(content)
+    rows = csv.DictReader(io.StringIO(content.decode(), newline=""))
+    return [{name: int(value) if name == "source" else value or None for name, value in row.items()} for row in rows]
+
+
+def test_the_screen_shows_the_first_refused_records_cut_and_says_so(refusals):
+    shown = _call("quarantine", "genomics/clinvar", "--limit", "3")
+    blocks = [line for line in shown.stdout.splitlines() if not line.startswith(" ")]
+    assert len(blocks) == 3
+    assert all(row["position"] in line for row, line in zip(refusals, blocks, strict=False))
+    raw = [line for line in shown.stdout.splitlines() if line.startswith("  raw:")]
+    assert all(line.endswith("…") and len(line) < 250 for line in raw)
+    assert "the first 3 (--limit)" in shown.stderr
+    assert _call("quarantine", "genomics/clinvar", "--limit", "25").stderr == ""
+
+
+@pytest.mark.parametrize("form", ["csv", "json", "parquet"])
+def test_an_empty_quarantine_has_its_columns_in_every_format(winnow, tmp_path, form):
+    file = tmp_path / f"refused.{form}"
+    winnow("quarantine", "fusion/vest", "-o", file)
+    assert _parsed(file.read_bytes(), form) == []
+    if form == "parquet":
+        assert pq.read_schema(file).names == QUARANTINE_SCHEMA.names
+    if form == "csv":
+        assert file.read_text().strip().split(",") == QUARANTINE_SCHEMA.names
+
+
+@pytest.mark.parametrize("form", ["table", "csv", "json", "parquet"])
+def test_a_withheld_quarantine_is_refused_in_every_format_but_to_internal(winnow, monkeypatch, tmp_path, form):
+    dataset = load_dataset("crystals/cod")
+    terms = dataset.terms.model_copy(update={"embargo": Embargo(until="2999-01-01")})
+    withheld = dataset.model_copy(update={"terms": terms})
+    monkeypatch.setattr("catalog.dataset.sound_datasets", lambda: ((withheld,), {}))
+    file = tmp_path / f"refused.{form}"
+    asked = ["quarantine", "crystals/cod", *([] if form == "table" else ["-o", file])]
+    refused = winnow(*asked, code=1)
+    assert "is withheld under open" in refused.stderr
+    assert refused.stdout == ""
+    assert list(tmp_path.iterdir()) == []
+    if form in ("csv", "json"):
+        assert winnow("quarantine", "crystals/cod", "--format", form, code=1).stdout == ""
+    allowed = winnow(*asked, "--profile", "internal")
+    if form == "table":
+        assert "no atom with a position" in allowed.stdout
+    else:
+        (row,) = _parsed(file.read_bytes(), form)
+        assert "no atom with a position" in row["reason"]
+        assert row["raw"].startswith("data_")
 
 
 def test_a_broken_contract_is_left_out_of_answers_and_named(winnow, monkeypatch):

@@ -97,6 +97,8 @@ WRONG = {
     "a key that is no day": ("options: {}", "options: {2026-02-30: a}", 8, 15, "day is out of range"),
     "a merge of nothing": ("options: {}", "options: {<<: 5}", 8, 19, "for merging"),
     "a key that is a list": ("  owner: tests", "  owner: tests\n  ? [a]\n  : b", 19, 5, "a key must be plain text"),
+    "a gate on no column": (
+        "  owner: tests", "  owner: tests\n  gates: {max_null_fraction: {a: 0.1}}", 19, 31, "feeds has a column 'a'"),
     "an alias within itself": ("  title:", "  description: &d {a: *d}\n  title:", 3, 16, "alias within itself"),
     "a control character": ("nobody", "no\x07body", 1, 1, "special characters are not allowed"),
     "uri and unpublished": ("    format: vcf", "    uri: x\n    format: vcf", 5, 3, "give `uri`, or `unpublished`"),

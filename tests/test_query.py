@@ -246,8 +246,27 @@ def test_diff_and_quarantine_of_what_is_withheld_are_refused(door, estate):
         door().diff(version, version)
     for name in ("secret", "mixed"):
         with pytest.raises(QueryError, match="is withheld under open"):
-            door().quarantine(f"genomics/{name}", 10)
-        assert door("internal").quarantine(f"genomics/{name}", 10) == ([], [])
+            door().quarantine(f"genomics/{name}")
+        assert door("internal").quarantine(f"genomics/{name}") is None
+
+
+def test_refused_records_come_in_the_order_of_their_source_to_whom_their_terms_permit(tmp_path):
+    house = curate.House(Settings.at(tmp_path / "home"), clock=lambda: datetime(2027, 3, 1, tzinfo=UTC))
+    refused = [f"1\t-5\t{name}\tA\tC\t.\t.\tGENE={'x' * 5000}\n" for name in ("b", "a", "c")]
+    own_terms = {"row_licence": {"column": "LIC"}}
+    mixed, plain = (
+        write_dataset(tmp_path, name, vcf({"one": (None, None)}) + "".join(refused), terms)
+        for name, terms in (("mixed", own_terms), ("plain", {}))
+    )
+    for dataset in (mixed, plain):
+        snapshot = curate.fetch(house, dataset, curate.address(dataset, sample=True))
+        curate.stage(house, dataset, snapshot, f"run-{dataset.short_name}")
+    for dataset, profile in ((mixed, "internal"), (plain, "open"), (plain, "internal")):
+        door = Door(house.warehouse, house.ledger, (mixed, plain), profile, TODAY)
+        told = door.quarantine(dataset.name).select("raw").fetchall()
+        assert told == [(line.rstrip("\n"),) for line in refused]
+    with pytest.raises(QueryError, match="genomics/mixed is withheld under open"):
+        Door(house.warehouse, house.ledger, (mixed, plain), "open", TODAY).quarantine("genomics/mixed")
 
 
 @pytest.mark.parametrize(

@@ -65,15 +65,18 @@ def _expectations(table: Table, gates: Gates, previous_rows: int | None, real_so
         f"two rows share the key ({', '.join(table.key)}): mend the source, or the mapping of the key",
     )
     for column in table.columns:
-        yield from _column_expectations(column)
+        yield from _column_expectations(column, gates)
 
 
-def _column_expectations(column: Column) -> Iterator[Expectation]:
+def _column_expectations(column: Column, gates: Gates) -> Iterator[Expectation]:
     quoted = f'"{column.name}"'
-    if column.max_null_fraction is not None:
+    limits = [
+        limit for limit in (column.max_null_fraction, gates.max_null_fraction.get(column.name)) if limit is not None
+    ]
+    if limits:
         nulls = f"count(*) FILTER ({quoted} IS NULL) / greatest(count(*), 1)"
         remedy = f"too many rows lack {column.name}: check its mapping against the source"
-        yield Expectation(f"null_fraction__{column.name}", nulls, None, column.max_null_fraction, remedy)
+        yield Expectation(f"null_fraction__{column.name}", nulls, None, min(limits), remedy)
     if column.type in ("int32", "int64", "float", "double"):
         least, most = column.checks.ge, column.checks.le
         remedy = f"values of {column.name} leave the range that its table states"
