@@ -26,17 +26,17 @@ from pydantic_core import CoreSchema
 from catalog.cron import cron_problem
 from catalog.errors import ContractError, UnknownDatasetError
 from catalog.expressions import expression_columns
+from catalog.json_schema import columns_schema, table_mapping_schema
 from catalog.located import LocatedYaml, Location, Problem, refuse, validation_problems
 from catalog.rights import licences
 from catalog.rights.embargo import Embargo
 from catalog.table import FOLDER as TABLES
-from catalog.table import RESERVED, Table, load_table, table_names
+from catalog.table import MAPPABLE_RESERVED, RESERVED, Table, load_table, table_names
 from catalog.units import UNITS, conversion, convertible
 
 FOLDER = Path(__file__).parent.parent / "assets" / "datasets"
 COMPONENT = "dagster_project.component.Dataset"
 SAMPLE_LIMIT = 50_000  # bytes; samples are in the repository, so they stay small
-MAPPABLE_RESERVED = ("_record",)
 
 
 class _Part(BaseModel):
@@ -233,40 +233,16 @@ class Dataset(_Part):
         schema["properties"]["tables"] = {
             "type": "object",
             "additionalProperties": False,
-            "properties": {table.name: _table_mapping_schema(table) for table in tables},
+            "properties": {table.name: table_mapping_schema(table) for table in tables},
         }
         schema["allOf"] = [
             {
                 "if": {"properties": {"table": {"const": table.name}}, "required": ["table"]},
-                "then": {"properties": {"columns": _columns_schema(table)}},
+                "then": {"properties": {"columns": columns_schema(table)}},
             }
             for table in tables
         ]
         return schema
-
-
-def _columns_schema(table: Table) -> JsonSchemaValue:
-    properties: dict[str, Any] = {}
-    for column in (*table.columns, *(column for column in RESERVED if column.name in MAPPABLE_RESERVED)):
-        unit = {"enum": list(convertible(column.unit))} if column.unit else False
-        mapping = {
-            "type": "object",
-            "required": ["from"],
-            "additionalProperties": False,
-            "properties": {
-                "from": {"type": "string"},
-                "unit": unit,
-                "values": {"type": "object", "additionalProperties": {"type": "string"}},
-            },
-        }
-        properties[column.name] = {"if": {"type": "object"}, "then": mapping, "else": {"type": "string"}}
-    return {"type": "object", "additionalProperties": False, "properties": properties}
-
-
-def _table_mapping_schema(table: Table) -> JsonSchemaValue:
-    conditions = {"type": "object", "additionalProperties": {"type": "string"}}
-    properties = {"columns": _columns_schema(table), "options": {"type": "object"}, "drop": conditions}
-    return {"type": "object", "additionalProperties": False, "properties": properties}
 
 
 def load_dataset(name: str, folder: Path = FOLDER) -> Dataset:

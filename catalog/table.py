@@ -129,6 +129,10 @@ RESERVED = (
 )
 
 
+MAPPABLE_RESERVED = ("_record",)
+"""The reserved columns that a dataset may map; the others are Winnow's own."""
+
+
 class View(BaseModel):
     """A convenience view over the table, for example its long form."""
 
