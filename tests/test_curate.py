@@ -26,7 +26,7 @@ from catalog.dataset import Dataset, load_datasets, read_dataset
 from catalog.errors import GateError, HarmoniseError, SourceError, UnknownVersionError, VersionConflictError
 from catalog.query import Door
 from catalog.records import GateReport, TableReport, Version
-from catalog.table import Table, load_table
+from catalog.table import Checks, Table, load_table
 from dagster_project import curate
 from dagster_project.settings import Settings
 from dagster_project.vacuum import vacuum
@@ -929,7 +929,9 @@ def test_a_column_that_a_table_gains_is_null_in_older_versions(place: Place, mon
     contract = place.contract()
     place.run(contract)
     loaded = load_table(TABLE)
-    gained = loaded.columns[0].model_copy(update={"name": "cohort", "type": "string", "nullable": True, "checks": {}})
+    gained = loaded.columns[0].model_copy(
+        update={"name": "cohort", "type": "string", "nullable": True, "checks": Checks()}
+    )
     gained = type(gained).model_validate(gained.model_dump())
     grown = loaded.model_copy(update={"columns": (*loaded.columns, gained)})
     for module in ("dagster_project.curate", "catalog.query", "catalog.inventory", "catalog.sight"):
