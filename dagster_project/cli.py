@@ -116,6 +116,18 @@ def _profile_option(function: Callable[..., Any]) -> Callable[..., Any]:
     )(function)
 
 
+def _output_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    form = click.option("--format", "form", type=click.Choice(FORMATS), help="Default: table, or what FILE ends with.")
+    output = click.option(
+        "-o",
+        "--output",
+        metavar="FILE",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="Write all rows here instead of printing: .parquet, .csv or .json.",
+    )
+    return form(output(function))
+
+
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="winnow")
 def main() -> None:
@@ -220,14 +232,7 @@ def check(datasets: tuple[str, ...], form: str) -> None:
 @click.argument("sql")
 @_profile_option
 @click.option("--at", multiple=True, metavar="DATASET@VERSION", help="Read a past version; may be given for several.")
-@click.option("--format", "form", type=click.Choice(FORMATS), help="Default: table, or what FILE ends with.")
-@click.option(
-    "-o",
-    "--output",
-    metavar="FILE",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Write all rows here instead of printing: .parquet, .csv or .json.",
-)
+@_output_options
 def query(sql: str, profile: str, at: tuple[str, ...], form: str | None, output: Path | None) -> None:
     """Answer one SELECT (in DuckDB's SQL) over the tables.
 
@@ -311,14 +316,7 @@ def diff(older: str, newer: str, profile: str) -> None:
     help="Most records to show on the screen; the other formats and FILE have all.",
 )
 @_profile_option
-@click.option("--format", "form", type=click.Choice(FORMATS), help="Default: table, or what FILE ends with.")
-@click.option(
-    "-o",
-    "--output",
-    metavar="FILE",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Write all records here instead of printing: .parquet, .csv or .json.",
-)
+@_output_options
 def quarantine(dataset: str, limit: int, profile: str, form: str | None, output: Path | None) -> None:
     """Show the refused records of DATASET's latest run: where each stands in the source, and what was wrong.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Iterable, Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from catalog.expressions import FUNCTION_GROUPS
 from catalog.inventory import INVENTORY
 from catalog.query import FORBIDDEN_FUNCTIONS, TABLE_FUNCTIONS
 from catalog.rights.licences import load_licences
-from catalog.rights.policy import PERMITTED
+from catalog.rights.policy import PERMITTED, Terms, decide
 from catalog.table import Checks, Column, Table, load_table, table_names
 from catalog.units import UNITS
 from dagster_project.cli import main as command_line
@@ -131,7 +132,9 @@ def _licences() -> Iterator[str]:
     yield "rows of an unknown licence are shown to `internal` only.\n"
     yield f"| licence | obligations | {' | '.join(PERMITTED)} |\n|---|---|{'---|' * len(PERMITTED)}"
     for spdx, licence in sorted(load_licences().items()):
-        permitted = ("yes" if licence.obligations <= allowed else "no" for allowed in PERMITTED.values())
+        terms = Terms(licence=spdx, embargo_until=None)
+        # Any day will do: without an embargo the policy says the same on all of them.
+        permitted = ("yes" if decide(terms, profile, date.min).allowed else "no" for profile in PERMITTED)
         asked = ", ".join(sorted(licence.obligations)) or "nothing"
         yield f"| [{spdx}]({licence.url}) | {asked} | {' | '.join(permitted)} |"
 
