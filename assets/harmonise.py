@@ -15,11 +15,14 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from assets.generalise import generalise
 from assets.readers import SOURCE_FIELDS
-from assets.transforms import transform
+from assets.transforms import reads, transform
 from catalog.dataset import Dataset, Mapping, TableMapping
 from catalog.errors import HarmoniseError
 from catalog.expressions import expression_columns
+from catalog.rights.licences import UnknownLicenceError, normalise, obligations
+from catalog.rights.terms import Sensitive
 from catalog.sql_types import literal, sql_type
 from catalog.table import Column, Table
 from catalog.units import conversion
@@ -37,7 +40,7 @@ _PLAIN = re.compile(r'[A-Za-z_]\w*|"[^"]+"')
 
 
 def wanted_columns(dataset: Dataset, table: Table) -> frozenset[str]:
-    """The source columns that the mapping of one table reads; readers need not provide others."""
+    """The source columns that the mapping of one table reads, or its transform; readers need not provide others."""
     mapping = dataset.feeds[table.name]
     texts = [rule.from_ for rule in map(mapping.mapping, mapping.columns) if rule is not None]
     texts += mapping.drop.values()
@@ -45,7 +48,9 @@ def wanted_columns(dataset: Dataset, table: Table) -> frozenset[str]:
     texts += [
         part.column for part in (terms.row_licence, terms.embargo) if part is not None and part.column is not None
     ]
-    return frozenset[str]().union(*(expression_columns(text) for text in texts))
+    texts += [rule.when for rule in terms.sensitive]
+    derived = reads(table.transform) if table.transform else frozenset[str]()
+    return derived.union(*(expression_columns(text) for text in texts))
 
 
 def harmonise(batches: pa.RecordBatchReader, dataset: Dataset, table: Table, part: str = "all") -> pa.RecordBatchReader:
@@ -114,6 +119,7 @@ class Projection:
     terms: tuple[Term, ...]
     table: Table
     sql: str
+    sensitive: tuple[Sensitive, ...] = ()
 
     @classmethod
     def build(cls, dataset: Dataset, table: Table, source: pa.Schema, part: str) -> Projection:
@@ -125,9 +131,12 @@ class Projection:
         )
         selected = ", ".join(f'{term.value} AS "{term.column.name}"' for term in terms)
         failed = ", ".join(f"{term.failed} AS failed_{index}" for index, term in enumerate(terms) if term.failed)
-        parts = [selected, _dropped(mapping, source, dataset)] + ([failed] if failed else [])
+        sensitive = dataset.terms.sensitive
+        parts = [selected, _dropped(mapping, source, dataset), *_holding(sensitive, source, dataset)]
+        parts += [failed] if failed else []
         attempts = "".join(f', {term.attempt} AS "try_{term.column.name}"' for term in terms if term.attempt)
-        return cls(dataset.name, terms, table, f"SELECT {', '.join(parts)} FROM (SELECT *{attempts} FROM source)")
+        sql = f"SELECT {', '.join(parts)} FROM (SELECT *{attempts} FROM source)"
+        return cls(dataset.name, terms, table, sql, sensitive)
 
     def apply(self, connection: duckdb.DuckDBPyConnection, source: pa.RecordBatch) -> pa.RecordBatch:
         """Map one batch; rows keep their order."""
@@ -143,6 +152,12 @@ class Projection:
         canonical = found.select(self.table.arrow_schema.names).combine_chunks()
         lenient = pa.schema([field.with_nullable(True) for field in self.table.arrow_schema])
         arrays = [_whole(canonical[field.name]).cast(field.type) for field in lenient]
+        licence = lenient.get_field_index("_licence")
+        arrays[licence] = _spdx(arrays[licence])
+        if self.sensitive:
+            holds = [_whole(found[f"sensitive_{index}"]) for index in range(len(self.sensitive))]
+            named = dict(zip(lenient.names, arrays, strict=True))
+            arrays = list(generalise(named, self.table, self.sensitive, holds, source["_source"]).values())
         extra = [
             source["_source"],
             source["_position"],
@@ -169,6 +184,21 @@ class Projection:
                 if unread[row].as_py() is None:
                     rows[row] = [*(rows[row] or []), _cast_failure(term, source, row)]
         return pa.array(rows, pa.list_(FAILURE))
+
+
+def _spdx(said: pa.Array) -> pa.Array:
+    """Licences as SPDX. What is not understood becomes NOASSERTION: unknown, and none of its text is carried on."""
+    coded = pc.dictionary_encode(said)
+    known = [_known(normalise(text)) for text in coded.dictionary.to_pylist()]
+    return pa.array(known, pa.string()).take(coded.indices)
+
+
+def _known(licence: str) -> str:
+    try:
+        obligations(licence)
+    except UnknownLicenceError:
+        return "NOASSERTION"
+    return licence
 
 
 def _whole(column: pa.ChunkedArray) -> pa.Array:
@@ -325,6 +355,13 @@ def _dropped(mapping: TableMapping, source: pa.Schema, dataset: Dataset) -> str:
         cases.append(f"WHEN TRY(CAST(({condition}) AS BOOLEAN)) THEN {literal(rule)}")
     chosen = f"CASE WHEN _error IS NOT NULL THEN NULL {' '.join(cases)} END" if cases else "NULL"
     return f"CAST({chosen} AS VARCHAR) AS _dropped"
+
+
+def _holding(rules: tuple[Sensitive, ...], source: pa.Schema, dataset: Dataset) -> Iterator[str]:
+    """For each rule on sensitive records whether it holds; what cannot be told counts as holding."""
+    for index, rule in enumerate(rules):
+        _resolve(rule.when, source, dataset)
+        yield f"coalesce(TRY(CAST(({rule.when}) AS BOOLEAN)), true) AS sensitive_{index}"
 
 
 def _refuse_clashes(dataset: Dataset, source: pa.Schema) -> None:

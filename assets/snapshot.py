@@ -29,7 +29,7 @@ from assets.source import Address, Listing, Remote, ShortReadError, Source, dige
 from catalog.errors import ChecksumMismatchError, SourceError, StorageError
 from catalog.records import Snapshot, SourceFile
 
-__all__ = ["Address", "fetch", "probe", "prune"]
+__all__ = ["Address", "fetch", "probe", "prune", "prune_files"]
 
 Progress = Callable[[int, int | None], None]
 
@@ -120,6 +120,19 @@ def prune(raw: Path, keep: Collection[str]) -> list[Path]:
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
+    return removed
+
+
+def prune_files(raw: Path, gone: Collection[str]) -> list[Path]:
+    """Remove the stored files that have one of these sha256. Returns the paths removed, sorted.
+
+    Raises:
+        StorageError: a file cannot be removed.
+    """
+    with _storing(raw):
+        removed = sorted(path for path in (_stored(raw, sha256) for sha256 in gone) if path.exists())
+        for path in removed:
+            path.unlink(missing_ok=True)
     return removed
 
 

@@ -6,7 +6,6 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +28,15 @@ from catalog.expressions import expression_columns
 from catalog.json_schema import columns_schema, table_mapping_schema
 from catalog.located import LocatedYaml, Location, Problem, refuse, validation_problems
 from catalog.rights import licences
-from catalog.rights.embargo import Embargo
+from catalog.rights.evidence import finding_problem
+from catalog.rights.terms import DatasetTerms
 from catalog.table import FOLDER as TABLES
 from catalog.table import MAPPABLE_RESERVED, RESERVED, Table, load_table, table_names
 from catalog.units import UNITS, conversion, convertible
 
 FOLDER = Path(__file__).parent.parent / "assets" / "datasets"
 COMPONENT = "dagster_project.component.Dataset"
+DERIVED = "dagster_project.component.Derived"
 SAMPLE_LIMIT = 50_000  # bytes; samples are in the repository, so they stay small
 
 
@@ -83,38 +84,6 @@ class Source(_Part):
         if (self.uri is None) == (self.unpublished is None):
             raise ValueError("give `uri`, or `unpublished` with the reason why there is none")
         return self
-
-
-class Finding(_Part):
-    """Dated evidence of a licence: where it was read, when, and the words."""
-
-    url: str | None = None
-    file: str | None = None
-    read_on: date
-    quote: str = Field(min_length=1)
-
-    @model_validator(mode="after")
-    def _one_place(self) -> Finding:
-        if (self.url is None) == (self.file is None):
-            raise ValueError("give `url` or `file`: the one place where the words were read")
-        return self
-
-
-class RowLicence(_Part):
-    """The source column that holds each row's own licence."""
-
-    column: str
-
-
-class DatasetTerms(_Part):
-    """On what terms the dataset may be used, and how we know."""
-
-    licence: str
-    evidence: tuple[Finding, ...] = Field(min_length=1)
-    attribution: str
-    citation: dict[str, str] = Field(default_factory=dict, description="doi, url or text")
-    embargo: Embargo | None = None
-    row_licence: RowLicence | None = None
 
 
 class Gates(_Part):
@@ -217,6 +186,7 @@ class Dataset(_Part):
             "tables": {name: mapping.model_dump(mode="json", by_alias=True) for name, mapping in self.feeds.items()},
             "row_licence": self.terms.row_licence and self.terms.row_licence.column,
             "embargo_column": [embargo.column, embargo.months] if embargo and embargo.column else None,
+            "sensitive": [rule.model_dump(mode="json") for rule in self.terms.sensitive],
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
@@ -275,8 +245,14 @@ def read_dataset(path: Path) -> Dataset:
 
 
 def dataset_names(folder: Path = FOLDER) -> tuple[str, ...]:
-    """``domain/dataset`` of every folder that has a ``defs.yaml``, sorted."""
-    return tuple(sorted(f"{path.parent.parent.name}/{path.parent.name}" for path in folder.glob("*/*/defs.yaml")))
+    """``domain/dataset`` of every folder that has a ``defs.yaml`` and is no derived table's, sorted."""
+    found = (path for path in folder.glob("*/*/defs.yaml") if not is_derived(path))
+    return tuple(sorted(f"{path.parent.parent.name}/{path.parent.name}" for path in found))
+
+
+def is_derived(path: Path) -> bool:
+    """Whether a ``defs.yaml`` is a derived table's; whatever is not is held to be a dataset's."""
+    return re.search(rf"(?m)^type:\s*{re.escape(DERIVED)}\s*(#.*)?$", path.read_text("utf-8", "replace")) is not None
 
 
 def sound_datasets(folder: Path = FOLDER) -> tuple[tuple[Dataset, ...], dict[str, ContractError]]:
@@ -314,16 +290,11 @@ def _problems(dataset: Dataset) -> Iterator[tuple[Location, str]]:
     """What pydantic cannot know: does it agree with the tables, the units, the licences, the files?"""
     if not re.fullmatch(r"[a-z]+/[a-z0-9_]+", dataset.name):
         yield (), f"folder {dataset.name!r} must be lower-case letters, digits and underscores"
-    unknown = licences.known(dataset.terms.licence)
-    if unknown:
-        yield ("terms", "licence"), unknown
+    yield from _terms_problems(dataset.terms)
     if not dataset.sample_path.is_file():
         yield ("sample",), f"sample {dataset.sample!r} is not in {dataset.folder.name}/"
     elif dataset.sample_path.stat().st_size > SAMPLE_LIMIT:
         yield ("sample",), f"sample {dataset.sample!r} is larger than {SAMPLE_LIMIT} bytes"
-    for key, part in (("row_licence", dataset.terms.row_licence), ("embargo", dataset.terms.embargo)):
-        if part is not None and part.column is not None:
-            yield from _expression_problem(("terms", key, "column"), part.column)
     yield from _gate_problems(dataset)
     for name, mapping in dataset.feeds.items():
         place: Location = ("tables", name) if dataset.tables else ()
@@ -332,6 +303,23 @@ def _problems(dataset: Dataset) -> Iterator[tuple[Location, str]]:
             yield where, f"there is no table {name!r}; the tables are: {', '.join(table_names(TABLES))}"
             continue
         yield from _mapping_problems(place, load_table(name), mapping)
+        if dataset.terms.sensitive and not any(column.locates for column in load_table(name).columns):
+            yield ("terms", "sensitive"), f"table {name} has no column with `locates`: its records' places are not hidden"
+
+
+def _terms_problems(terms: DatasetTerms) -> Iterator[tuple[Location, str]]:
+    unknown = licences.known(terms.licence)
+    if unknown:
+        yield ("terms", "licence"), unknown
+    for index, finding in enumerate(terms.evidence):
+        wrong = finding_problem(finding)
+        if wrong:
+            yield ("terms", "evidence", index), wrong
+    for key, part in (("row_licence", terms.row_licence), ("embargo", terms.embargo)):
+        if part is not None and part.column is not None:
+            yield from _expression_problem(("terms", key, "column"), part.column)
+    for index, rule in enumerate(terms.sensitive):
+        yield from _expression_problem(("terms", "sensitive", index, "when"), rule.when)
 
 
 def _gate_problems(dataset: Dataset) -> Iterator[tuple[Location, str]]:

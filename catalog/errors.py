@@ -15,6 +15,7 @@
         ├─ UnknownVersionError (also LookupError)
         ├─ VersionConflictError another run committed in between
         ├─ BusyError           another run holds this dataset now
+        ├─ ReleaseError        a release cannot lie there, or what lies there is none
         └─ StorageError        the disk or the object store refused the bytes
 """
 
@@ -94,6 +95,10 @@ class VersionConflictError(CatalogError):
 
 class BusyError(CatalogError):
     """Another run holds this dataset now."""
+
+
+class ReleaseError(CatalogError):
+    """A release cannot be cut to that address, or what lies there is no sound release."""
 
 
 class StorageError(CatalogError):

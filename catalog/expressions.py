@@ -44,7 +44,12 @@ def _parser() -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def _parse(sql: str) -> list[dict[str, Any]]:
+def parse_statements(sql: str) -> list[dict[str, Any]]:
+    """The syntax trees of some SELECT statements, as DuckDB serialises them.
+
+    Raises:
+        ValueError: it does not parse, or is no SELECT.
+    """
     answer = _parser().cursor().execute("SELECT json_serialize_sql(?)", [sql]).fetchone()
     tree = json.loads(answer[0]) if answer else {}
     if tree.get("error"):
@@ -55,14 +60,23 @@ def _parse(sql: str) -> list[dict[str, Any]]:
     return statements
 
 
-def _walk(node: Any) -> Iterator[dict[str, Any]]:
+def unparse(statement: dict[str, Any]) -> str:
+    """The SQL of one syntax tree that ``parse_statements`` gave."""
+    tree = json.dumps({"error": False, "statements": [statement]})
+    answer = _parser().cursor().execute("SELECT json_deserialize_sql(?)", [tree]).fetchone()
+    assert answer is not None
+    return str(answer[0])
+
+
+def walk(node: Any) -> Iterator[dict[str, Any]]:
+    """Every object of a syntax tree, outermost first."""
     if isinstance(node, dict):
         yield node
         for value in node.values():
-            yield from _walk(value)
+            yield from walk(value)
     elif isinstance(node, list):
         for item in node:
-            yield from _walk(item)
+            yield from walk(item)
 
 
 def expression_columns(text: str) -> frozenset[str]:
@@ -73,7 +87,7 @@ def expression_columns(text: str) -> frozenset[str]:
     """
     if "->" in _QUOTED.sub("", text).replace("->>", ""):
         raise ValueError("`->` differs between versions of DuckDB: write `lambda x: ...`, or json_extract(a, b)")
-    statements = _parse(f"SELECT {text}")
+    statements = parse_statements(f"SELECT {text}")
     if len(statements) != 1:
         raise ValueError("it is more than one expression")
     node = statements[0]["node"]
@@ -83,7 +97,7 @@ def expression_columns(text: str) -> frozenset[str]:
     clauses = ("where_clause", "having", "qualify", "sample", "group_expressions", "modifiers")
     if not plain or any(node.get(clause) for clause in clauses) or node["cte_map"]["map"]:
         raise ValueError("only one scalar expression over the source's columns is allowed, no FROM, WHERE or list")
-    for inner in _walk(node["select_list"][0]):
+    for inner in walk(node["select_list"][0]):
         _check_node(inner)
     return frozenset(_columns(node["select_list"][0], frozenset()))
 
@@ -121,7 +135,7 @@ def parse_query(sql: str) -> Query:
     Raises:
         ValueError: it does not parse, is not exactly one SELECT, or hides what it reads.
     """
-    statements = _parse(sql)
+    statements = parse_statements(sql)
     if len(statements) != 1:
         raise ValueError(f"{len(statements)} statements were given; one SELECT is answered at a time")
     tables: set[str] = set()
@@ -129,7 +143,7 @@ def parse_query(sql: str) -> Query:
     functions: set[str] = set()
     inside_table_function: set[int] = set()
     cte_names: set[str] = set()
-    for node in _walk(statements[0]):
+    for node in walk(statements[0]):
         kind = node.get("type")
         if kind == "BASE_TABLE":
             parts = (node.get("catalog_name"), node.get("schema_name"), node["table_name"])

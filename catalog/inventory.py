@@ -82,7 +82,7 @@ INVENTORY: dict[str, pa.Schema] = {
 
 _ABOUT = {
     "tables": "All that can be queried",
-    "columns": "Columns of the canonical tables, with unit and the standard's term",
+    "columns": "Columns of the canonical and derived tables, with unit and the standard's term",
     "datasets": "Datasets: licence, attribution, current version, who may have it",
     "versions": "History of the datasets, table by table",
     "gates": "What each check of each run saw and wanted",
@@ -108,15 +108,24 @@ def _tables(sight: Sight) -> Iterator[dict[str, Any]]:
         kind = "view" if relation.view else "dataset" if relation.dataset else "canonical"
         words = relation.view.description if relation.view else relation.table.description
         yield {"table": name, "kind": kind, "dataset": relation.dataset, "description": words.strip()}
+    for name, derived in sight.derived.items():
+        yield {"table": name, "kind": "derived", "description": derived.description.strip() or derived.title}
     for name in INVENTORY:
         yield {"table": f"catalog.{name}", "kind": "catalog", "description": _ABOUT[name]}
 
 
-def _columns(_: Sight) -> Iterator[dict[str, Any]]:
+def _columns(sight: Sight) -> Iterator[dict[str, Any]]:
     for name in table_names():
         for column in load_table(name).all_columns:
             about = column.model_dump(include={"type", "unit", "term", "description"})
             yield {"table": name, "column": column.name, **about}
+    for derived in sight.derived.values():
+        for column in derived.columns:
+            yield {
+                "table": derived.name,
+                "column": column.name,
+                **column.model_dump(include={"type", "unit", "term", "description"}),
+            }
 
 
 def _datasets(sight: Sight) -> Iterator[dict[str, Any]]:
@@ -146,7 +155,7 @@ def _dataset_row(sight: Sight, dataset: Dataset) -> dict[str, Any]:
 
 
 def _permitted_rows(sight: Sight, version: Version, part: VersionTable) -> int:
-    return sum(said.rows for said, _, decision in sight.judged(version.dataset, part) if decision.allowed)
+    return sum(said.rows for said, _, decision in sight.judged(version, part) if decision.allowed)
 
 
 def _versions(sight: Sight) -> Iterator[dict[str, Any]]:

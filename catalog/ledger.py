@@ -1,4 +1,7 @@
-"""The append-only record of snapshots, stages, gate reports, versions and decisions: no update, no delete."""
+"""The append-only record of snapshots, stages, gate reports, versions, decisions, releases and withdrawals.
+
+No update, no delete: a version that is taken back stays recorded under its tombstone, and is given to no reader.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ import sqlalchemy as sa
 
 from catalog.database import create_tables, open_engine, reaching
 from catalog.errors import BusyError, GateError, UnknownVersionError, VersionConflictError
-from catalog.records import Decision, GateReport, Record, Snapshot, Stage, Version
+from catalog.records import Decision, GateReport, Record, Release, Snapshot, Stage, Version, Withdrawal
 
 R = TypeVar("R", bound=Record)
 
@@ -55,6 +58,8 @@ DECISIONS = _journal(
     sa.Column("profile", sa.String, nullable=False),
     sa.Column("allowed", sa.Boolean, nullable=False),
 )
+RELEASES = _journal("releases", sa.Column("profile", sa.String, nullable=False))
+WITHDRAWALS = _journal("withdrawals", sa.Column("number", sa.Integer, nullable=False))
 
 
 class Ledger:
@@ -80,14 +85,20 @@ class Ledger:
         """The latest snapshot of a dataset with these bytes."""
         return self._latest(SNAPSHOTS, Snapshot, SNAPSHOTS.c.dataset == dataset, SNAPSHOTS.c.sha256 == sha256)
 
+    def datasets(self) -> list[str]:
+        """The names of all datasets that were ever fetched, sorted."""
+        with reaching(self._engine), self._engine.connect() as connection:
+            return sorted(connection.scalars(sa.select(SNAPSHOTS.c.dataset).distinct()))
+
     def record_stage(self, stage: Stage) -> None:
         """Note what a run staged."""
         self._append(STAGES, stage, dataset=stage.dataset, run_id=stage.run_id)
 
     def stage(self, dataset: str, run_id: str | None = None) -> Stage | None:
-        """What a run staged (the latest run, if none is given)."""
+        """What a run staged (the latest run, if none is given); None if that was taken back since."""
         where = [STAGES.c.dataset == dataset] + ([STAGES.c.run_id == run_id] if run_id else [])
-        return self._latest(STAGES, Stage, *where)
+        found = self._latest(STAGES, Stage, *where)
+        return None if found is None or found.run_id in self.runs_taken_back(dataset) else found
 
     def stages(self, dataset: str) -> list[Stage]:
         """All stages of a dataset, oldest first."""
@@ -141,27 +152,41 @@ class Ledger:
         """One version of a dataset, the current one if no number is given.
 
         Raises:
-            UnknownVersionError: there is none.
+            UnknownVersionError: there is none, or it was withdrawn.
         """
-        where = [VERSIONS.c.dataset == dataset] + ([] if number is None else [VERSIONS.c.number == number])
-        found = self._latest(VERSIONS, Version, *where, order=VERSIONS.c.number)
+        found = self.recorded(dataset, number)
         if found is None:
             wanted = dataset if number is None else f"{dataset}@{number}"
             raise UnknownVersionError(f"there is no version {wanted}", f"see `winnow versions {dataset}`")
+        tombstone = self.withdrawal(dataset, found.number)
+        if tombstone is not None:
+            raise UnknownVersionError(
+                tombstone.words(), f"`winnow versions {dataset}` lists the versions that stand; read one with --at"
+            )
         return found
 
+    def recorded(self, dataset: str, number: int | None = None) -> Version | None:
+        """What was recorded of a version (the newest, if no number is given), withdrawn or not: not for readers."""
+        where = [VERSIONS.c.dataset == dataset] + ([] if number is None else [VERSIONS.c.number == number])
+        return self._latest(VERSIONS, Version, *where, order=VERSIONS.c.number)
+
     def current(self, dataset: str) -> Version | None:
-        """The current version, or None."""
-        return self._latest(VERSIONS, Version, VERSIONS.c.dataset == dataset, order=VERSIONS.c.number)
+        """The current version; None if there is none, or if the newest was withdrawn: no older one takes its place."""
+        newest = self.recorded(dataset)
+        return None if newest is None or self.withdrawal(dataset, newest.number) else newest
 
     def versions(self, dataset: str | None = None) -> list[Version]:
-        """All versions (of one dataset), oldest first."""
+        """All versions (of one dataset) that stand, oldest first."""
         where = [] if dataset is None else [VERSIONS.c.dataset == dataset]
-        return self._all(VERSIONS, Version, *where, order=VERSIONS.c.number)
+        withdrawn = {(each.dataset, each.number) for each in self.withdrawals(dataset)}
+        found = self._all(VERSIONS, Version, *where, order=VERSIONS.c.number)
+        return [version for version in found if (version.dataset, version.number) not in withdrawn]
 
     def reports(self, dataset: str | None = None) -> list[GateReport]:
-        """All gate reports (of one dataset), oldest first."""
-        return self._all(REPORTS, GateReport, *([] if dataset is None else [REPORTS.c.dataset == dataset]))
+        """All gate reports (of one dataset), oldest first, but those about records that were taken back since."""
+        found = self._all(REPORTS, GateReport, *([] if dataset is None else [REPORTS.c.dataset == dataset]))
+        gone = {name: self.runs_taken_back(name) for name in {each.dataset for each in self.withdrawals(dataset)}}
+        return [report for report in found if report.run_id not in gone.get(report.dataset, ())]
 
     def hand_over(self, asset: str, run_id: str, record: Record) -> None:
         """Note what one asset's run gives to the assets after it."""
@@ -180,6 +205,48 @@ class Ledger:
     def decisions(self, dataset: str) -> list[Decision]:
         """All recorded decisions about a dataset, oldest first."""
         return self._all(DECISIONS, Decision, DECISIONS.c.dataset == dataset)
+
+    def record_release(self, release: Release) -> None:
+        """Note a release that was cut."""
+        self._append(RELEASES, release, dataset="", profile=release.profile)
+
+    def releases(self, profile: str | None = None) -> list[Release]:
+        """All releases (for one profile), oldest first."""
+        return self._all(RELEASES, Release, *([] if profile is None else [RELEASES.c.profile == profile]))
+
+    def record_withdrawal(self, withdrawal: Withdrawal) -> None:
+        """Note that a version was taken back; from here on nobody reads it."""
+        self._append(WITHDRAWALS, withdrawal, dataset=withdrawal.dataset, number=withdrawal.number)
+
+    def withdrawal(self, dataset: str, number: int) -> Withdrawal | None:
+        """The tombstone of a version, or None if it stands."""
+        return self._latest(WITHDRAWALS, Withdrawal, WITHDRAWALS.c.dataset == dataset, WITHDRAWALS.c.number == number)
+
+    def runs_taken_back(self, dataset: str) -> frozenset[str]:
+        """The runs whose records were taken back: those of withdrawn versions, and others on the same bytes until then.
+
+        Another run on the same bytes stands if a version that stands came of it or of these bytes.
+        """
+        tombstones = self.withdrawals(dataset)
+        if not tombstones:
+            return frozenset()
+        standing = self.versions(dataset)
+        bytes_kept = {version.snapshot_sha256 for version in standing}
+        until = {each.snapshot_sha256: each.at for each in tombstones if each.snapshot_sha256 not in bytes_kept}
+        judged = {
+            report.run_id: report.created_at for report in self._all(REPORTS, GateReport, REPORTS.c.dataset == dataset)
+        }
+        versions = (self.recorded(dataset, each.number) for each in tombstones)
+        runs = {version.run_id for version in versions if version is not None}
+        for stage in self.stages(dataset):
+            end = until.get(stage.snapshot_sha256)
+            if end is not None and judged.get(stage.run_id, end) <= end:
+                runs.add(stage.run_id)
+        return frozenset(runs - {version.run_id for version in standing})
+
+    def withdrawals(self, dataset: str | None = None) -> list[Withdrawal]:
+        """All tombstones (of one dataset), oldest first."""
+        return self._all(WITHDRAWALS, Withdrawal, *([] if dataset is None else [WITHDRAWALS.c.dataset == dataset]))
 
     @contextlib.contextmanager
     def hold(self, dataset: str) -> Iterator[None]:

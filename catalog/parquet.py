@@ -23,10 +23,10 @@ SORT_THREADS = 1
 
 
 class ParquetFile:
-    """One Parquet file in the table's schema, with row groups of bounded rows and bytes."""
+    """One Parquet file in a table's schema, with row groups of bounded rows and bytes."""
 
-    def __init__(self, path: Path, table: Table) -> None:
-        self._schema = table.arrow_schema
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self._schema = schema
         self._sink = pa.OSFile(str(path), "wb")
         self._writer = pq.ParquetWriter(self._sink, self._schema, compression="zstd", write_page_index=True)
         self._waiting: list[pa.RecordBatch] = []
@@ -64,7 +64,7 @@ class ParquetFile:
 def write(batches: Iterable[pa.RecordBatch], table: Table, path: Path) -> tuple[int, bool]:
     """Write rows as they come; says how many, and whether they make one file in the table's order as they are."""
     rows, is_sorted, last = 0, True, None
-    with ParquetFile(path, table) as file:
+    with ParquetFile(path, table.arrow_schema) as file:
         for batch in batches:
             if batch.num_rows == 0:
                 continue
@@ -106,7 +106,7 @@ def _sorted(source: Path, table: Table, folder: Path, memory: str | None) -> lis
         first = next(batches, None)
         while first is not None:
             paths.append(folder / f"sorted-{len(paths):05d}.parquet")
-            with ParquetFile(paths[-1], table) as file:
+            with ParquetFile(paths[-1], table.arrow_schema) as file:
                 while first is not None and file.bytes < FILE_BYTES:
                     file.write(first)
                     first = next(batches, None)

@@ -14,14 +14,17 @@ import duckdb
 import pyarrow as pa
 
 from catalog.dataset import Dataset
-from catalog.errors import QueryError
+from catalog.derivation import MadeOf, Marks, compute, made_of
+from catalog.derived import Derived, no_rows
+from catalog.errors import ContractError, QueryError
 from catalog.expressions import parse_query
 from catalog.inventory import INVENTORY, inventory
 from catalog.ledger import Ledger
+from catalog.lineage import traced, varies_with_order
 from catalog.records import Decision, Profile, RowTerms, Version, utc_now
 from catalog.rights.policy import Terms
 from catalog.sight import Sight
-from catalog.sql_types import literal, sql_type
+from catalog.sql_types import literal
 from catalog.table import Table, load_table, table_names
 from catalog.warehouse import Warehouse
 
@@ -54,8 +57,9 @@ class Door(Sight):
         profile: Profile,
         today: date,
         at: Mapping[str, int] | None = None,
+        derived: Iterable[Derived] | None = None,
     ) -> None:
-        super().__init__(ledger, datasets, profile, today, at)
+        super().__init__(ledger, datasets, profile, today, at, derived)
         self._warehouse = warehouse
         self.withheld: list[Withheld] = []
         self.unpublished: set[str] = set()
@@ -63,12 +67,12 @@ class Door(Sight):
     def select(self, version: Version, table: Table) -> tuple[str, list[str]]:
         """SQL for the permitted rows of one table of a version with their effective terms, and the files it reads."""
         part = next((part for part in version.tables if part.table == table.name), None)
-        judged = self.judged(version.dataset, part) if part else []
+        judged = self.judged(version, part) if part else []
         refused = [(said, decision) for said, _, decision in judged if not decision.allowed]
         self.withheld += [Withheld(version.dataset, table.name, said.rows, decision) for said, decision in refused]
         allowed = [(said, terms) for said, terms, decision in judged if decision.allowed]
         if not allowed:
-            return _no_rows(table), []
+            return no_rows(table), []
         files = self._warehouse.files(version, table.name)
         # An inner join, so that a row whose terms were not decided on cannot come out.
         sql = (
@@ -90,51 +94,67 @@ class Door(Sight):
         Raises:
             QueryError: it does not parse, reads files, names a table that is not there, or fails.
         """
-        wanted = _guard(sql, frozenset(self.relations) | {f"catalog.{name}" for name in INVENTORY})
+        wanted = self._wanted(sql)
         with query_errors():
             connection = self._open(wanted)
             self._record(wanted)
             return connection.sql(sql)
 
-    def _open(self, wanted: frozenset[str]) -> duckdb.DuckDBPyConnection:
-        """A locked connection that has the wanted tables and what they rest on, and can read their files only."""
+    def _wanted(self, sql: str) -> frozenset[str]:
+        return _guard(sql, frozenset({*self.relations, *self.derived, *(f"catalog.{name}" for name in INVENTORY)}))
+
+    def _open(
+        self, wanted: frozenset[str], marks: Marks | None = None, threads: int | None = None
+    ) -> duckdb.DuckDBPyConnection:
+        """A locked connection that has the wanted tables and what they rest on, and can read their files only.
+
+        With ``marks``, each row carries its terms.
+        """
         views: dict[str, str] = {}
         files: list[str] = []
         for name in sorted(wanted & self.relations.keys()):
-            self._add(name, views, files)
-        connection = self._warehouse.connect(files)
-        for schema in sorted({name.partition(".")[0] for name in views} | {"catalog"}):
+            self._add(name, views, files, marks)
+        connection = self._warehouse.connect(files, threads=threads)
+        for schema in sorted(
+            {name.partition(".")[0] for name in {*views, *(wanted & self.derived.keys())}} | {"catalog"}
+        ):
             connection.execute(f'CREATE SCHEMA "{schema}"')
         for name, sql in views.items():
-            schema, _, table = name.partition(".")
-            connection.execute(f'CREATE VIEW "{schema}"."{table}" AS {sql}')
+            connection.execute(f"CREATE VIEW {_quoted(name)} AS {sql}")
         for name in sorted(INVENTORY.keys() & {name.removeprefix("catalog.") for name in wanted}):
-            connection.register("inventory", pa.Table.from_pylist(inventory(self, name), schema=INVENTORY[name]))
-            connection.execute(f"CREATE TABLE catalog.{name} AS FROM inventory")
-            connection.unregister("inventory")
+            self._keep(connection, f"catalog.{name}", pa.Table.from_pylist(inventory(self, name), INVENTORY[name]))
+        for name in sorted(wanted & self.derived.keys()):
+            self._keep(connection, name, self.derive(self.derived[name]))
         return connection
 
-    def _add(self, name: str, views: dict[str, str], files: list[str]) -> None:
+    @staticmethod
+    def _keep(connection: duckdb.DuckDBPyConnection, name: str, rows: pa.Table | pa.RecordBatchReader) -> None:
+        connection.register("rows_to_keep", rows)
+        connection.execute(f"CREATE TABLE {_quoted(name)} AS FROM rows_to_keep")
+        connection.unregister("rows_to_keep")
+
+    def _add(self, name: str, views: dict[str, str], files: list[str], marks: Marks | None) -> None:
         """Put a view after those that it rests on."""
         if name in views:
             return
         relation = self.relations[name]
         if relation.view is not None:
             for below in sorted(parse_query(relation.view.sql).tables):
-                self._add(below, views, files)
+                self._add(below, views, files, marks)
             views[name] = relation.view.sql
         elif relation.dataset is None:
             members = self._members(relation.table)
             for member in members:
-                self._add(member, views, files)
+                self._add(member, views, files, marks)
             selected = (f"SELECT * FROM {_quoted(member)}" for member in members)
             # No rows, but all columns: a version from before a column's time has it as null.
-            views[name] = " UNION ALL BY NAME ".join([_no_rows(relation.table), *selected])
+            views[name] = " UNION ALL BY NAME ".join([no_rows(relation.table, marks is not None), *selected])
         else:
             version = self.versions[relation.dataset]
             if version is None:
                 self.unpublished.add(relation.dataset)
-            views[name], needed = self.select(version, relation.table) if version else (_no_rows(relation.table), [])
+            sql, needed = self.select(version, relation.table) if version else (no_rows(relation.table), [])
+            views[name] = marks.on(sql, relation.dataset) if marks else sql
             files += needed
 
     def _members(self, table: Table) -> list[str]:
@@ -143,7 +163,8 @@ class Door(Sight):
     def _record(self, wanted: frozenset[str]) -> None:
         """Note in the ledger whose rows were asked for under a profile that not everybody has."""
         asked: set[str] = set()
-        for relation in (self.relations[name] for name in wanted & self.relations.keys()):
+        behind = {name for derived in wanted & self.derived.keys() for name in self.derived[derived].inputs}
+        for relation in (self.relations[name] for name in (wanted | behind) & self.relations.keys()):
             of_table = [name for name, dataset in self.datasets.items() if relation.table.name in dataset.feeds]
             asked.update([relation.dataset] if relation.dataset else of_table)
         for dataset in sorted(asked):
@@ -152,6 +173,62 @@ class Door(Sight):
     def _note(self, dataset: str, door: str) -> None:
         if self.profile != "open":
             self.ledger.record_decision(dataset, door, self.decision(dataset), utc_now())
+
+    # -- derived tables, and what an answer is made of ------------------------------------------------
+
+    def derive(self, derived: Derived) -> pa.RecordBatchReader:
+        """The rows of a derived table that may be seen, made of permitted rows only, sorted, in its ``arrow_schema``.
+
+        Rows whose combined terms the policy refuses (a conflict of licences) are added to ``withheld``.
+
+        Raises:
+            ContractError: the rows do not keep what the contract says of its key and its columns.
+            QueryError: the SQL fails on them.
+        """
+        marks = Marks.of(self.permitted_terms(derived.inputs))
+        threads = 1 if varies_with_order(derived.sql) else None
+        with query_errors():
+            connection = self._open(frozenset(derived.inputs), marks, threads)
+            rows, refused = compute(connection, derived, marks, self.judged_together)
+        for made, decision in refused:
+            datasets = ", ".join(sorted({dataset for dataset, _ in made.held}))
+            self.withheld.append(Withheld(datasets, derived.name, made.rows, decision))
+        return rows
+
+    def made_of(self, sql: str) -> tuple[list[MadeOf], str | None]:
+        """The distinct terms of the rows of one SELECT's answer.
+
+        Where they cannot be traced row by row, all permitted terms of the tables that it reads stand for every row:
+        one ``MadeOf`` of no certain number of rows (0), and the reason.
+
+        Raises:
+            QueryError: it is no query that this door answers.
+        """
+        wanted = self._wanted(sql)
+        self._record(wanted)
+        tables = self._tables_behind(wanted)
+        marks = Marks.of(self.permitted_terms(tables))
+        try:
+            rewritten = traced(sql)
+            other = sorted(name for name in wanted if name not in self.relations or self.relations[name].view)
+            if other:
+                raise ContractError(f"its rows cannot be traced through {other[0]}, which is computed")
+        except ContractError as error:
+            return [MadeOf(marks.held, None, 0)] if marks.held else [], error.problem
+        with query_errors(), self._open(wanted, marks) as connection:
+            connection.sql(sql)  # what is wrong in it is told in its own words
+            connection.execute(f"CREATE TEMP TABLE answered AS {rewritten}")
+            return made_of(connection, marks, "answered"), None
+
+    def _tables_behind(self, wanted: Iterable[str]) -> set[str]:
+        """The canonical tables that some relations rest on."""
+        found: set[str] = set()
+        for name in wanted:
+            if name in self.derived:
+                found.update(self.derived[name].inputs)
+            elif name in self.relations:
+                found.add(self.relations[name].table.name)
+        return found
 
     # -- two versions beside one another, and what was refused ---------------------------------------
 
@@ -286,10 +363,3 @@ def _compare(connection: duckdb.DuckDBPyConnection, key: Sequence[str]) -> dict[
         "columns_removed": [name for name in old if name not in new],
         "columns_retyped": [f"{name}: {old[name]} -> {new[name]}" for name in both if old[name] != new[name]],
     }
-
-
-def _no_rows(table: Table) -> str:
-    columns = ", ".join(
-        f'CAST(NULL AS {sql_type(column.arrow.type)}) AS "{column.name}"' for column in table.all_columns
-    )
-    return f"SELECT {columns} WHERE false"

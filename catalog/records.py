@@ -109,6 +109,19 @@ class RowTerms(Record):
     rows: int
 
 
+class Found(Record):
+    """Licence words that stand in a source's own bytes: where, and which licences of ours they may mean (none: unknown).
+
+    ``files`` says in how many files they stand; ``file`` and ``place`` are the first.
+    """
+
+    file: str
+    place: str
+    words: str
+    means: tuple[str, ...]
+    files: int = 1
+
+
 class StagedTable(Record):
     """Parquet data files of one table that no Iceberg snapshot refers to yet."""
 
@@ -122,7 +135,8 @@ class StagedTable(Record):
 class Stage(Record):
     """All that one run staged.
 
-    ``base_version`` is the version that was current then (0: none); ``seconds`` says how long each step took.
+    ``base_version`` is the latest version then (0: none); ``seconds`` says how long each step took; ``found`` are
+    the licence words in the source's own bytes.
     """
 
     dataset: str
@@ -135,6 +149,7 @@ class Stage(Record):
     quarantine: tuple[str, ...]
     seconds: dict[str, float] = {}
     unchanged: bool = False
+    found: tuple[Found, ...] = ()
 
 
 class VersionTable(Record):
@@ -159,6 +174,7 @@ class Version(Record):
     run_id: str
     tables: tuple[VersionTable, ...]
     committed_at: datetime
+    found: tuple[Found, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.dataset}@{self.number}"
@@ -172,6 +188,42 @@ class Decision(Record):
     reason: str
     obligations: tuple[str, ...]
     changes_on: date | None = None
+
+
+class Withdrawal(Record):
+    """The tombstone of a version: who took it back, when and why.
+
+    ``contract`` is the contract's identity, terms included, so that the same bytes under the same contract stay out.
+    """
+
+    dataset: str
+    number: int
+    by: str
+    at: datetime
+    reason: str
+    snapshot_sha256: str
+    contract: str
+
+    def __str__(self) -> str:
+        return f"{self.dataset}@{self.number}"
+
+    def words(self) -> str:
+        """Who took it back, when and why."""
+        return f"{self} was withdrawn by {self.by} on {self.at:%Y-%m-%d}: {self.reason}"
+
+
+class Release(Record):
+    """A frozen choice of versions, cut for one profile on one day. ``lapses_on``: when a recut would hold more."""
+
+    profile: Profile
+    day: date
+    address: str
+    versions: tuple[str, ...]
+    rows: int
+    bytes: int
+    manifest_sha256: str
+    cut_at: datetime
+    lapses_on: date | None = None
 
 
 def utc_now() -> datetime:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
 from typing import Literal
 
 from catalog.dataset import Dataset
+from catalog.derived import Derived, sound_derived
 from catalog.ledger import Ledger
-from catalog.records import Decision, Profile, RowTerms, Version, VersionTable
+from catalog.records import Decision, Found, Profile, RowTerms, Version, VersionTable
+from catalog.rights.combination import combine
 from catalog.rights.policy import Terms, decide, effective
 from catalog.table import Table, View, load_table, table_names
 from catalog.warehouse import table_name
@@ -37,11 +39,13 @@ class Sight:
         profile: Profile,
         today: date,
         at: Mapping[str, int] | None = None,
+        derived: Iterable[Derived] | None = None,
     ) -> None:
         self.ledger = ledger
         self.datasets = {dataset.name: dataset for dataset in datasets}
         self.profile = profile
-        self._today = today
+        self.today = today
+        self._derived = derived
         self.versions = {name: self._version(name, (at or {}).get(name)) for name in self.datasets}
 
     def _version(self, dataset: str, number: int | None) -> Version | None:
@@ -49,19 +53,69 @@ class Sight:
 
     def decision(self, dataset: str) -> Decision:
         """What the policy says of a dataset's rows that say nothing of themselves."""
-        return decide(effective(self.datasets[dataset].terms, None, None), self.profile, self._today)
+        version = self.versions[dataset]
+        return decide(self.in_force(dataset, version.found if version else ()), self.profile, self.today)
 
-    def judged(self, dataset: str, part: VersionTable) -> list[tuple[RowTerms, Terms, Decision]]:
+    def in_force(
+        self, dataset: str, found: Sequence[Found] = (), licence: str | None = None, embargo_until: date | None = None
+    ) -> Terms:
+        """The terms in force for rows of a dataset that say this of themselves, in words that this reader may have.
+
+        Args:
+            dataset: the rows' dataset.
+            found: the licence words in the bytes that they were read from. Only ``internal`` is told which.
+            licence: the rows' ``_licence``.
+            embargo_until: the rows' ``_embargo_until``.
+        """
+        contract = self.datasets[dataset].terms
+        terms = effective(contract, licence, embargo_until, found)
+        if terms.doubt is None or self.profile == "internal":
+            return terms
+        known = effective(contract, licence, embargo_until).doubt
+        if known == terms.doubt:
+            return terms
+        return terms.model_copy(update={"doubt": f"words in the source itself contradict {contract.licence}"})
+
+    def judged(self, version: Version, part: VersionTable) -> list[tuple[RowTerms, Terms, Decision]]:
         """What rows of a version's table say of themselves, the terms in force for them, and the policy's word."""
         found = []
         for said in part.row_terms:
-            terms = effective(self.datasets[dataset].terms, said.licence, said.embargo_until)
-            found.append((said, terms, decide(terms, self.profile, self._today)))
+            terms = self.in_force(version.dataset, version.found, said.licence, said.embargo_until)
+            found.append((said, terms, decide(terms, self.profile, self.today)))
         return found
+
+    def permitted_terms(self, tables: Iterable[str]) -> set[tuple[str, str | None]]:
+        """The datasets and licences in force of the rows of some canonical tables that may be seen."""
+        wanted = frozenset(tables)
+        return {
+            (version.dataset, terms.licence)
+            for version in self.versions.values()
+            for part in (version.tables if version else ())
+            if version and part.table in wanted
+            for _, terms, decision in self.judged(version, part)
+            if decision.allowed
+        }
+
+    def judged_together(self, held: Iterable[tuple[str, str | None]], until: date | None) -> tuple[Terms, Decision]:
+        """The terms of what is made of rows of these datasets under these licences, and the policy's word.
+
+        Args:
+            held: each dataset with the licence in force for its rows.
+            until: the latest day on which one of the rows may leave.
+        """
+        combined = combine(licence or "NOASSERTION" for _, licence in held)
+        terms = Terms(licence=combined.expression or "NOASSERTION", embargo_until=until, doubt=combined.conflict)
+        return terms, decide(terms, self.profile, self.today)
+
+    @cached_property
+    def derived(self) -> dict[str, Derived]:
+        """The derived tables by name; without those whose contract is wrong, unless they were given."""
+        found = sound_derived()[0] if self._derived is None else self._derived
+        return {derived.name: derived for derived in found}
 
     def access(self, version: Version) -> Access:
         """How much of a version may be seen."""
-        words = {d.allowed for part in version.tables for _, _, d in self.judged(version.dataset, part)}
+        words = {d.allowed for part in version.tables for _, _, d in self.judged(version, part)}
         if not words:
             words = {self.decision(version.dataset).allowed}
         return "partly" if len(words) == 2 else "permitted" if words.pop() else "withheld"
@@ -74,7 +128,8 @@ class Sight:
         if self.profile == "internal":
             return True
         terms = self.datasets[dataset].terms
-        if terms.row_licence or (terms.embargo and terms.embargo.column) or not self.decision(dataset).allowed:
+        own_terms = terms.row_licence or terms.sensitive or (terms.embargo and terms.embargo.column)
+        if own_terms or not self.decision(dataset).allowed:
             return False
         said = [row for version in self.ledger.versions(dataset) for part in version.tables for row in part.row_terms]
         said += [row for stage in self.ledger.stages(dataset) for part in stage.tables for row in part.row_terms]
@@ -82,7 +137,7 @@ class Sight:
 
     @cached_property
     def relations(self) -> dict[str, Relation]:
-        """All that a query can name, but the ``catalog`` schema."""
+        """All that a query can name, but derived tables and the ``catalog`` schema."""
         found: dict[str, Relation] = {}
         for name in table_names():
             table = load_table(name)

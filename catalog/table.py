@@ -88,6 +88,7 @@ class Column(BaseModel):
     description: str
     nullable: bool = True
     max_null_fraction: float | None = Field(None, ge=0, le=1, description="a table gate on the share of nulls")
+    locates: bool = Field(False, description="may give a place away: cleared where a record's place is generalised")
     checks: Checks = Checks()
 
     @field_validator("type")
@@ -157,6 +158,7 @@ class Table(BaseModel):
     columns: tuple[Column, ...] = Field(min_length=1)
     science: tuple[str, ...] = Field(min_length=3, description="named checks in validations/science")
     views: tuple[View, ...] = ()
+    attribution: tuple[str, ...] = Field((), description="columns that name whom a row is to be credited to")
 
     @model_validator(mode="after")
     def _names_agree(self) -> Table:
@@ -164,12 +166,12 @@ class Table(BaseModel):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"columns given twice: {', '.join(twice)}")
-        unknown = [name for name in (*self.key, *self.sort) if name not in names]
+        unknown = [name for name in (*self.key, *self.sort, *self.attribution) if name not in names]
         inexact = [c.name for c in self.all_columns if c.name in self.key and re.search("float|double", c.type)]
         if inexact:
             raise ValueError(f"the key has columns of inexact numbers: {', '.join(inexact)}")
         if unknown:
-            raise ValueError(f"key or sort names columns that do not exist: {', '.join(unknown)}")
+            raise ValueError(f"key, sort or attribution names columns that do not exist: {', '.join(unknown)}")
         return self
 
     @property
@@ -198,7 +200,7 @@ class Table(BaseModel):
 
     def identity(self) -> dict[str, Any]:
         """What a version depends on: all but words for people."""
-        dump: dict[str, Any] = self.model_dump(mode="json", exclude={"description", "views"})
+        dump: dict[str, Any] = self.model_dump(mode="json", exclude={"description", "views", "attribution"})
         return dump
 
 

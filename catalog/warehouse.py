@@ -28,6 +28,7 @@ from catalog.sql_types import literal
 from catalog.store import is_local, open_store, storing
 from catalog.table import Table
 
+_EMPTY = "winnow.withdrawn"  # marks the empty snapshot that stands for a withdrawn one
 _OWN = re.compile(r"(\w+/\w+__\w+/(data|metadata)|quarantine/\w+/\w+)/")
 
 
@@ -163,7 +164,7 @@ class Warehouse:
             )
         table = self._open_or_create(stage.dataset, contract)
         with table.transaction() as transaction:
-            if table.current_snapshot() is not None:
+            if not _is_empty(table):
                 transaction.delete(AlwaysTrue())
             transaction.add_files(
                 list(staged.files),
@@ -214,7 +215,9 @@ class Warehouse:
             scan = self.iceberg.load_table(part.iceberg_table).scan(snapshot_id=part.iceberg_snapshot)
             return sorted(task.file.file_path for task in scan.plan_files())
 
-    def connect(self, files: Sequence[str] = (), memory: str | None = None) -> duckdb.DuckDBPyConnection:
+    def connect(
+        self, files: Sequence[str] = (), memory: str | None = None, threads: int | None = None
+    ) -> duckdb.DuckDBPyConnection:
         """A DuckDB connection that can read the warehouse's files and nothing else, with its settings locked.
 
         Beyond ``memory`` (DuckDB's own default: most of the machine's) it spills to the local disk.
@@ -225,6 +228,8 @@ class Warehouse:
         connection.execute(f"SET temp_directory={literal(self._scratch / 'spill')}")
         if memory is not None:
             connection.execute(f"SET memory_limit={literal(memory)}")
+        if threads is not None:
+            connection.execute(f"SET threads={threads}")
         if not is_local(self._filesystem):
             connection.register_filesystem(self._filesystem)
         paths = ", ".join(literal(file) for file in files)
@@ -235,27 +240,67 @@ class Warehouse:
 
     # -- cleaning -----------------------------------------------------------------------------------
 
-    def vacuum(self, versions: Sequence[Version], quarantines: Sequence[str]) -> tuple[list[str], int]:
+    def vacuum(
+        self, versions: Sequence[Version], quarantines: Sequence[str], withdrawn: Sequence[Version] = ()
+    ) -> tuple[list[str], int]:
         """Expire snapshots and remove files that no version (and no kept quarantine) refers to.
 
-        The caller holds every dataset, so that nothing is being staged meanwhile.
+        The caller holds every dataset, so that nothing is being staged meanwhile. ``withdrawn`` versions keep
+        nothing; where one is the newest, its table stays empty.
 
         Returns:
             The files removed, and their bytes.
         """
         keep = set(map(self._strip, quarantines))
-        referred: dict[str, list[int]] = {}
-        for version in sorted(versions, key=lambda version: version.number):
-            for part in version.tables:
-                referred.setdefault(part.iceberg_table, []).append(part.iceberg_snapshot)
         with self._at_iceberg("vacuum"):
             for namespace in self.iceberg.list_namespaces():
                 for identifier in self.iceberg.list_tables(namespace):
-                    keep |= set(map(self._strip, self._expire(identifier, referred.get(".".join(identifier), []))))
-            held = self._filesystem.find(self.root, detail=True)
-            removed = [path for path in held if self._is_ours(path) and self._strip(path) not in keep]
-            if removed:
-                self._filesystem.rm(removed)
+                    referred, shown = _referred(".".join(identifier), versions, withdrawn)
+                    if referred:
+                        keep |= self._expire(identifier, referred, shown)
+                    else:
+                        self.iceberg.drop_table(identifier)
+            return self._remove_all_but(keep, self.root)
+
+    def withdraw(
+        self, version: Version, versions: Sequence[Version], withdrawn: Sequence[Version], spare: Sequence[str]
+    ) -> list[str]:
+        """Remove every byte of a version's rows: data files, quarantine, and what of Iceberg's metadata tells of them.
+
+        Where the version is its table's newest an empty snapshot takes its place. The caller holds the dataset.
+
+        Args:
+            version: whose tombstone the ledger has.
+            versions: those of its dataset that stand; their bytes stay.
+            withdrawn: those of its dataset that do not.
+            spare: files, staged or in quarantine, of its dataset's runs that were not taken back.
+
+        Returns:
+            The files removed.
+
+        Raises:
+            StorageError: the disk or the object store did not remove them; the same call goes on from there.
+        """
+        from pyiceberg.exceptions import NoSuchTableError
+
+        removed: list[str] = []
+        spared = set(map(self._strip, spare))
+        with self._at_iceberg(f"withdrawing {version}"):
+            for part in version.tables:
+                identifier = tuple(part.iceberg_table.split("."))
+                keep: set[str] = set()
+                with contextlib.suppress(NoSuchTableError):  # vacuum drops a table that no version is in
+                    keep = self._expire(identifier, *_referred(part.iceberg_table, versions, withdrawn), history=False)
+                removed += self._remove_all_but(keep | spared, f"{self.root}/{'/'.join(identifier)}")[0]
+            removed += self._remove_all_but(spared, f"{self.root}/quarantine/{version.dataset}")[0]
+        return removed
+
+    def _remove_all_but(self, keep: set[str], below: str) -> tuple[list[str], int]:
+        """Remove our files below a folder that are not in ``keep``; tell which, and their bytes."""
+        held = self._filesystem.find(below, detail=True)
+        removed = [path for path in held if self._is_ours(path) and self._strip(path) not in keep]
+        if removed:
+            self._filesystem.rm(removed)
         return removed, sum(held[path]["size"] for path in removed)
 
     def _is_ours(self, path: str) -> bool:
@@ -265,26 +310,64 @@ class Warehouse:
     def _strip(self, path: str) -> str:
         return str(self._filesystem._strip_protocol(path))
 
-    def _expire(self, identifier: tuple[str, ...], referred: Sequence[int]) -> set[str]:
-        if not referred:
-            self.iceberg.drop_table(identifier)
-            return set()
+    def _expire(
+        self, identifier: tuple[str, ...], referred: Sequence[int], shown: int | None, history: bool = True
+    ) -> set[str]:
+        """Expire all snapshots but these, make one current (an empty one, if None); the files that are still needed.
+
+        Without ``history`` the table's former metadata files are not among them.
+        """
         table = self.iceberg.load_table(identifier)
-        if table.current_snapshot().snapshot_id != referred[-1]:
-            table.manage_snapshots().set_current_snapshot(referred[-1]).commit()
-        unreferred = [
-            snapshot.snapshot_id for snapshot in table.refresh().snapshots() if snapshot.snapshot_id not in referred
-        ]
+        if shown is None:
+            shown = _emptied(table)
+        elif table.current_snapshot().snapshot_id != shown:
+            table.manage_snapshots().set_current_snapshot(shown).commit()
+        kept = {*referred, shown}
+        unreferred = [each.snapshot_id for each in table.refresh().snapshots() if each.snapshot_id not in kept]
         if unreferred:
             table.maintenance.expire_snapshots().by_ids(unreferred).commit()
         table = table.refresh()
-        keep = {table.metadata_location, *(entry.metadata_file for entry in table.metadata.metadata_log)}
+        keep = {table.metadata_location}
+        if history:
+            keep.update(entry.metadata_file for entry in table.metadata.metadata_log)
         for snapshot in table.snapshots():
             keep.add(snapshot.manifest_list)
             for manifest in snapshot.manifests(table.io):
                 keep.add(manifest.manifest_path)
                 keep.update(entry.data_file.file_path for entry in manifest.fetch_manifest_entry(table.io))
-        return keep
+        return set(map(self._strip, keep))
+
+
+def _referred(
+    iceberg_table: str, versions: Sequence[Version], withdrawn: Sequence[Version]
+) -> tuple[list[int], int | None]:
+    """The snapshots of a table that versions refer to, and the one to show: None if its newest version is withdrawn."""
+
+    def snapshots(of: Sequence[Version]) -> list[tuple[int, int]]:
+        parts = ((version.number, part) for version in of for part in version.tables)
+        return sorted((number, part.iceberg_snapshot) for number, part in parts if part.iceberg_table == iceberg_table)
+
+    standing, gone = snapshots(versions), snapshots(withdrawn)
+    newest = standing[-1] if standing and (not gone or standing[-1][0] > gone[-1][0]) else None
+    return [snapshot for _, snapshot in standing], newest and newest[1]
+
+
+def _is_empty(table: Any) -> bool:
+    """Whether nothing was ever committed to a table, or what was committed last was withdrawn."""
+    current = table.current_snapshot()
+    return current is None or (current.summary is not None and _EMPTY in current.summary.additional_properties)
+
+
+def _emptied(table: Any) -> int:
+    """Make an empty snapshot the current one, and give its id."""
+    from pyiceberg.expressions import AlwaysTrue
+
+    if not _is_empty(table):
+        with table.transaction() as transaction:
+            transaction.delete(AlwaysTrue())
+            # A second snapshot: the first one's manifest tells of the files that it deletes, bounds included.
+            transaction.append(table.schema().as_arrow().empty_table(), snapshot_properties={_EMPTY: "true"})
+    return int(table.refresh().current_snapshot().snapshot_id)
 
 
 def _evolve(table: Any, schema: pa.Schema) -> None:

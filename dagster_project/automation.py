@@ -1,5 +1,6 @@
 """What starts runs by itself: the contracts' schedules, and a sensor that notices changed sources."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
@@ -10,6 +11,7 @@ from catalog.dataset import Dataset
 from catalog.errors import SourceError, WinnowError
 from dagster_project.component import dataset_keys
 from dagster_project.curate import address
+from dagster_project.privacy import is_private
 from dagster_project.resources import HouseResource
 
 PATIENCE = 40.0  # seconds; Dagster gives up on a sensor after 60
@@ -50,22 +52,23 @@ def source_sensor(datasets: Sequence[Dataset]) -> dg.SensorDefinition:
     def changed_sources(
         context: dg.SensorEvaluationContext, winnow: HouseResource
     ) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        ledger = winnow.house().ledger
+        house = winnow.house()
         fetched = [
             (dataset, snapshot.validator)
             for dataset in watched
-            if (snapshot := ledger.snapshot(dataset.name, dataset.source.uri))
+            if (snapshot := house.ledger.snapshot(dataset.name, dataset.source.uri))
         ]
         troubles = []
         changed = 0
         for dataset, news in _ask(fetched):
             if isinstance(news, WinnowError):
-                troubles.append(f"{dataset.name} cannot be asked: {news.problem}")
+                why = "its address is not told here" if is_private(house, dataset) else news.problem
+                troubles.append(f"{dataset.name} cannot be asked: {why}")
                 context.log.warning(troubles[-1])
             elif news:
                 changed += 1
                 yield dg.RunRequest(
-                    run_key=f"{dataset.name}:{news}",
+                    run_key=hashlib.sha256(f"{dataset.name}:{news}".encode()).hexdigest(),
                     asset_selection=dataset_keys(dataset),
                     tags={"winnow/dataset": dataset.name.replace("/", ".")},
                 )

@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from catalog.errors import UnknownVersionError, WinnowError
+from dagster_project.release_commands import release, verify
+from dagster_project.terms_commands import terms
+from dagster_project.withdraw_command import withdraw
 
 if TYPE_CHECKING:
     from catalog.dataset import Dataset
@@ -153,9 +156,13 @@ def list_(as_json: bool, profile: str) -> None:
 
     Rows are those that the profile may see; of withheld rows not even their number is shown.
     """
+    from catalog.rights.embargo import utc_day
     from dagster_project import show
+    from validations.terms import overdue_review
 
-    show.datasets(_door(profile), as_json)
+    door, today = _door(profile), utc_day(_house().clock())
+    show.datasets(door, as_json)
+    show.notes(overdue_review(dataset, today) for dataset in door.datasets.values())
 
 
 @main.command(short_help="Curate datasets: fetch, read, harmonise, gate, publish.")
@@ -280,7 +287,10 @@ def versions(dataset: str, profile: str) -> None:
     from dagster_project import show
 
     _known([dataset])
-    show.versions(_door(profile), dataset)
+    door = _door(profile)
+    show.versions(door, dataset)
+    if door.decision(dataset).allowed:
+        show.tombstones(door.ledger.withdrawals(dataset))
 
 
 @main.command(short_help="Compare two versions of a dataset.")
@@ -336,21 +346,6 @@ def quarantine(dataset: str, limit: int, profile: str, form: str | None, output:
         show.quarantine(refused, chosen, output, limit)
 
 
-@main.command(short_help="Show licence, obligations and attribution.")
-@click.argument("dataset", required=False)
-def terms(dataset: str | None) -> None:
-    """Show the terms of DATASET (all, if none is named).
-
-    Licence with its name and address, evidence, the attribution to print, and what each profile may have, and when.
-    """
-    from catalog.dataset import load_dataset
-    from catalog.rights.embargo import utc_day
-    from dagster_project import show
-
-    chosen = [load_dataset(dataset)] if dataset else list(_sound())
-    show.terms(chosen, utc_day(_house().clock()))
-
-
 @main.command(short_help="Remove what no version refers to.")
 def vacuum() -> None:
     """Remove what no version refers to: files of failed runs, snapshots never published, old raw bytes.
@@ -361,6 +356,12 @@ def vacuum() -> None:
 
     removed, freed = clean(_house())
     click.echo(f"removed {removed} files, {freed / 1e6:.1f} MB; every version is kept")
+
+
+main.add_command(terms)
+main.add_command(withdraw)
+main.add_command(release)
+main.add_command(verify)
 
 
 @main.command(short_help="Start Dagster's UI and daemon.")

@@ -1,6 +1,5 @@
-"""The Component that turns a dataset's YAML into Dagster assets: raw -> staged (with blocking checks) -> published."""
+"""The Components that turn YAML into assets: raw -> staged (with checks) -> published, or a derived table's one."""
 
-import contextlib
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,11 +8,16 @@ from typing import Any
 import dagster as dg
 
 from catalog.dataset import Dataset as Contract
-from catalog.dataset import read_dataset
-from catalog.errors import ContractError, WinnowError
-from catalog.records import GateReport, Snapshot, Stage, Version
+from catalog.dataset import read_dataset, sound_datasets
+from catalog.derived import Derived as DerivedContract
+from catalog.derived import read_derived
+from catalog.errors import ContractError
+from catalog.query import Door
+from catalog.records import Snapshot, Stage, Version
+from catalog.rights.embargo import utc_day
 from dagster_project import curate
-from dagster_project.metadata import markdown, published_metadata, raw_metadata, staged_metadata
+from dagster_project.metadata import check_result, published_metadata, raw_metadata, staged_metadata
+from dagster_project.privacy import Confidant, is_private, told
 from dagster_project.resources import HouseResource
 
 GATES = ("structure", "expectations", "science", "terms")
@@ -49,19 +53,77 @@ class Dataset(dg.Component):
         return dg.Definitions(assets=dataset_assets(self.contract))
 
 
+class Derived(dg.Component):
+    """One derived table. The YAML's attributes are checked by ``catalog.derived``, which knows no Dagster."""
+
+    def __init__(self, contract: DerivedContract) -> None:
+        self.contract = contract
+
+    @classmethod
+    def get_model_cls(cls) -> type[DerivedContract]:
+        """The contract's own model, so that ``dg check yaml`` reports file, line and column."""
+        return DerivedContract
+
+    @classmethod
+    def load(cls, attributes: Any, context: dg.ComponentLoadContext) -> "Derived":
+        """Read the contract again from its file, to check its SQL against the canonical tables."""
+        del attributes
+        return cls(read_derived(context.path / "defs.yaml"))
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+        """The one asset of the table."""
+        del context
+        return dg.Definitions(assets=[derived_asset(self.contract)])
+
+
+def derived_asset(contract: DerivedContract) -> dg.AssetsDefinition:
+    """The asset of a derived table, which every query computes anew: materialising it says what anyone may have now."""
+    query = f'winnow query "FROM {contract.name}"'
+
+    @dg.asset(
+        key=asset_key("table", contract.name),
+        deps=[asset_key("table", name) for name in contract.inputs],
+        group_name=contract.domain,
+        owners=[f"team:{contract.owner}"],
+        kinds={"table", "derived"},
+        description=(
+            f"**{contract.title}**\n\n{contract.description}\n\nComputed only from rows that the reader may have, when "
+            f"asked: `{query}`.\n\n```sql\n{contract.sql.strip()}\n```"
+        ),
+        metadata=_yaml_reference(contract.folder / "defs.yaml"),
+    )
+    def derived(winnow: HouseResource) -> dg.MaterializeResult[Any]:
+        house = winnow.house()
+        with told():
+            datasets = sound_datasets(contract.folder.parent.parent)[0]
+            door = Door(house.warehouse, house.ledger, datasets, "open", utc_day(house.clock()), derived=[contract])
+            rows = sum(batch.num_rows for batch in door.derive(contract))
+        columns = [
+            dg.TableColumn(
+                field.name, type=str(field.type), description=(field.metadata or {}).get(b"description", b"").decode()
+            )
+            for field in contract.arrow_schema
+        ]
+        return dg.MaterializeResult(
+            metadata={"dagster/row_count": rows, "dagster/column_schema": dg.TableSchema(columns=columns)}
+        )
+
+    return derived
+
+
 def dataset_assets(contract: Contract) -> list[dg.AssetsDefinition]:
     """The three assets of one dataset."""
     return [_raw(contract), _staged(contract), _published(contract)]
 
 
-def broken_asset(name: str, error: ContractError) -> dg.AssetsDefinition:
-    """What stands for a dataset whose YAML is wrong: it says what, and fails with that, so that the others can run."""
+def broken_asset(name: str, error: ContractError, layer: str = "raw") -> dg.AssetsDefinition:
+    """What stands for what has a wrong YAML: it says what is wrong, and fails with that, so that the others can run."""
 
     @dg.asset(
-        key=asset_key("raw", name),
-        group_name=name.partition("/")[0],
+        key=asset_key(layer, name),
+        group_name=asset_key(layer, name).path[1],
         kinds={"broken"},
-        description=f"This dataset cannot run until its defs.yaml is mended.\n\n```\n{error.problem}\n```",
+        description=f"This cannot run until its defs.yaml is mended.\n\n```\n{error.problem}\n```",
     )
     def broken() -> None:
         with told():
@@ -79,19 +141,6 @@ def dataset_keys(contract: Contract) -> list[dg.AssetKey]:
     """All assets that a run of one dataset makes, the tables that it feeds included."""
     layers = [asset_key(layer, contract.name) for layer in ("raw", "staged", "published")]
     return [*layers, *(asset_key("table", table) for table in contract.feeds)]
-
-
-@contextlib.contextmanager
-def told() -> Iterator[None]:
-    """Show a user's error in the UI as problem and remedy, without a traceback."""
-    try:
-        yield
-    except WinnowError as error:
-        raise dg.Failure(
-            description=error.problem,
-            metadata={"error": type(error).__name__, "remedy": error.remedy or "none"},
-            allow_retries=False,
-        ) from None
 
 
 def _about(contract: Contract, layer: str, kind: str) -> dict[str, Any]:
@@ -118,11 +167,13 @@ def _yaml_reference(path: Path) -> dict[str, Any]:
 
 def _raw(contract: Contract) -> dg.AssetsDefinition:
     @dg.asset(**_about(contract, "raw", contract.source.format))
-    def raw(config: SourceConfig, winnow: HouseResource) -> dg.Output[Snapshot]:
-        with told():
+    def raw(context: dg.AssetExecutionContext, config: SourceConfig, winnow: HouseResource) -> dg.Output[Snapshot]:
+        house = winnow.house()
+        with told(Confidant(house, contract, context.run.run_id)):
             where = curate.address(contract, config.sample, config.source)
-            snapshot = curate.fetch(winnow.house(), contract, where)
-        return dg.Output(snapshot, metadata=raw_metadata(snapshot))
+            snapshot = curate.fetch(house, contract, where)
+            metadata = raw_metadata(house, contract, snapshot)
+        return dg.Output(snapshot, metadata=metadata)
 
     assert isinstance(raw, dg.AssetsDefinition)
     return raw
@@ -138,11 +189,14 @@ def _staged(contract: Contract) -> dg.AssetsDefinition:
     def staged(
         context: dg.AssetExecutionContext, snapshot: Snapshot, winnow: HouseResource
     ) -> Iterator[dg.Output[Stage] | dg.AssetCheckResult]:
-        with told():
-            stage, report = curate.stage(winnow.house(), contract, snapshot, context.run.run_id)
-        yield dg.Output(stage, metadata=staged_metadata(stage, report))
+        house = winnow.house()
+        with told(Confidant(house, contract, context.run.run_id)):
+            stage, report = curate.stage(house, contract, snapshot, context.run.run_id)
+            private = is_private(house, contract, stage.found)
+            metadata = staged_metadata(house, contract, stage, report)
+        yield dg.Output(stage, metadata=metadata)
         for gate in GATES:
-            yield _check_result(gate, report)
+            yield check_result(gate, report, private)
 
     assert isinstance(staged, dg.AssetsDefinition)
     return staged
@@ -150,9 +204,9 @@ def _staged(contract: Contract) -> dg.AssetsDefinition:
 
 def _published(contract: Contract) -> dg.AssetsDefinition:
     @dg.asset(**_about(contract, "published", "iceberg"), ins={"stage": dg.AssetIn(asset_key("staged", contract.name))})
-    def published(stage: Stage, winnow: HouseResource) -> dg.Output[Version]:
+    def published(context: dg.AssetExecutionContext, stage: Stage, winnow: HouseResource) -> dg.Output[Version]:
         house = winnow.house()
-        with told():
+        with told(Confidant(house, contract, context.run.run_id)):
             version = curate.commit(house, contract, stage)
             metadata = published_metadata(house, contract, version)
         return dg.Output(version, metadata=metadata)
@@ -170,27 +224,5 @@ _CHECK_WORDS = {
     "structure": "Every kept row has the table's types, required values, ranges and vocabularies.",
     "expectations": "The staged files as a whole: row count and its drift, unique keys, null fractions, ranges.",
     "science": "Named domain checks: what physics, chemistry and biology rule out.",
-    "terms": "The licence is known and has dated evidence.",
+    "terms": "The licence is known, and has dated evidence that nothing in the source contradicts.",
 }
-
-
-def _check_result(gate: str, report: GateReport) -> dg.AssetCheckResult:
-    verdicts = [check for check in report.checks if check.gate == gate]
-    refused = [check for check in verdicts if not check.passed]
-    rows = [
-        ("✓" if check.passed else "✗", check.table, check.name, check.observed, check.expected, check.remedy)
-        for check in sorted(verdicts, key=lambda check: check.passed)
-    ]
-    words = "; ".join(f"{check.table} {check.name}: {check.observed}, expected {check.expected}" for check in refused)
-    columns = ("", "table", "check", "observed", "expected", "remedy")
-    return dg.AssetCheckResult(
-        check_name=gate,
-        passed=bool(verdicts) and not refused,
-        severity=dg.AssetCheckSeverity.ERROR,
-        description=words or f"{len(verdicts)} checks passed",
-        metadata={
-            **({"remedy": refused[0].remedy} if refused else {}),
-            "refused": len(refused),
-            "verdicts": dg.MetadataValue.md(markdown(columns, rows)),
-        },
-    )

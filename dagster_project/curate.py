@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import logging
-import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,6 +14,7 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+from assets.licence_words import licence_words
 from pydantic import ValidationError
 
 from assets.harmonise import harmonise, wanted_columns
@@ -26,18 +25,28 @@ from assets.source import is_text
 from catalog.dataset import Dataset
 from catalog.errors import ContractError, GateError, SourceError, VersionConflictError
 from catalog.ledger import Ledger
-from catalog.records import Check, GateReport, Origin, Snapshot, Stage, StagedTable, TableReport, Version, utc_now
+from catalog.records import (
+    Check,
+    Found,
+    GateReport,
+    Origin,
+    Snapshot,
+    Stage,
+    StagedTable,
+    TableReport,
+    Version,
+    utc_now,
+)
 from catalog.rights.embargo import utc_day
 from catalog.rights.policy import PERMITTED, decide, effective
 from catalog.table import Table, load_table
 from catalog.warehouse import Warehouse
+from dagster_project.progress import Stopwatch, tell
 from dagster_project.settings import Settings
+from dagster_project.tombstones import refuse_withdrawn, remove_raw
 from validations.expectations import contested_keys, empty_table, expectations, judge, profile, row_checks
 from validations.gate import Gate
-from validations.terms import terms_check
-
-PROGRESS = logging.getLogger("winnow.progress")
-"""Each message carries ``dataset``, ``step``, ``done`` and ``total``; the command line draws bars from them."""
+from validations.terms import stated_licences, terms_check
 
 GATE_MEMORY = "192MB"  # beyond this DuckDB's profile of the staged files spills to disk
 
@@ -85,18 +94,26 @@ def fetch(house: House, dataset: Dataset, where: Address) -> Snapshot:
 
     Raises:
         SourceError: the bytes cannot be had, or their address cannot be written down.
+        GateError: a version of these bytes was withdrawn; they are not kept.
     """
     if not is_text(where.uri):
         raise SourceError(
             f"{dataset.name}: the address {where.uri!r} has characters that are not text",
             "rename the file or its folder",
         )
+    if where.sha256 is not None:
+        refuse_withdrawn(house.ledger, dataset, where.sha256)
     previous = house.ledger.snapshot(dataset.name, where.uri)
 
     def progress(done: int, total: int | None) -> None:
-        _progress(dataset.name, "fetch", done, total)
+        tell(dataset.name, "fetch", done, total)
 
     snapshot = fetch_snapshot(dataset.name, where, house.settings.raw, previous, house.clock(), progress)
+    try:
+        refuse_withdrawn(house.ledger, dataset, snapshot.sha256)
+    except GateError:
+        remove_raw(house.ledger, house.settings.raw, snapshot)
+        raise
     if snapshot != previous:
         house.ledger.record_snapshot(snapshot)
     return snapshot
@@ -137,6 +154,7 @@ def stage(house: House, dataset: Dataset, snapshot: Snapshot, run_id: str) -> tu
 
     Raises:
         BusyError: another run is at work on this dataset.
+        GateError: a version of these bytes was withdrawn.
         WinnowError: the source cannot be read, or does not fit the contract.
     """
     with house.ledger.hold(dataset.name):
@@ -146,6 +164,7 @@ def stage(house: House, dataset: Dataset, snapshot: Snapshot, run_id: str) -> tu
             report = house.ledger.report(dataset.name, current.run_id)
             if report is not None:
                 return _unchanged(current), report
+        refuse_withdrawn(house.ledger, dataset, snapshot.sha256)
         _refuse_sample_over_source(current, snapshot)
         staging = _Staging(house, dataset, snapshot, run_id, print_, current)
         done, report = staging.run()
@@ -160,19 +179,21 @@ def commit(house: House, dataset: Dataset, staged: Stage) -> Version:
     """Publish a stage as the next version, if its gate report in the ledger passes.
 
     Raises:
-        GateError: there is no passing report for it.
+        GateError: there is no passing report for it, or a version of its bytes was withdrawn.
         VersionConflictError: another version was committed since it was staged.
     """
     with house.ledger.hold(dataset.name):
         current = house.ledger.current(dataset.name)
         if current is not None and current.fingerprint == staged.fingerprint:
             return current
+        refuse_withdrawn(house.ledger, dataset, staged.snapshot_sha256)
         house.ledger.passed_report(staged)
-        if (current.number if current else 0) != staged.base_version:
+        newest = house.ledger.recorded(dataset.name)
+        if (newest.number if newest else 0) != staged.base_version:
             raise VersionConflictError(
-                f"{current} was committed after this run had staged", f"run `winnow run {dataset.name}` again"
+                f"{newest} was committed after this run had staged", f"run `winnow run {dataset.name}` again"
             )
-        _progress(dataset.name, "commit", 0, None)
+        tell(dataset.name, "commit", 0, None)
         tables = house.warehouse.commit(staged, [load_table(table.table) for table in staged.tables])
         version = Version(
             dataset=dataset.name,
@@ -183,10 +204,11 @@ def commit(house: House, dataset: Dataset, staged: Stage) -> Version:
             run_id=staged.run_id,
             tables=tables,
             committed_at=house.clock(),
+            found=staged.found,
         )
         house.ledger.record_version(version)
         for name in PERMITTED:
-            decision = decide(effective(dataset.terms, None, None), name, utc_day(house.clock()))
+            decision = decide(effective(dataset.terms, None, None, version.found), name, utc_day(house.clock()))
             house.ledger.record_decision(dataset.name, "commit", decision, house.clock())
         return version
 
@@ -210,11 +232,8 @@ def _unchanged(current: Version) -> Stage:
         tables=(),
         quarantine=(),
         unchanged=True,
+        found=current.found,
     )
-
-
-def _progress(dataset: str, step: str, done: int, total: int | None) -> None:
-    PROGRESS.debug("%s: %s", dataset, step, extra={"dataset": dataset, "step": step, "done": done, "total": total})
 
 
 @dataclass
@@ -229,14 +248,16 @@ class _Staging:
     current: Version | None
     quarantine: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
-    clock: _Stopwatch = field(default_factory=lambda: _Stopwatch())
+    found: list[Found] = field(default_factory=list)
+    clock: Stopwatch = field(default_factory=Stopwatch)
     staged: list[StagedTable] = field(default_factory=list)
 
     def run(self) -> tuple[Stage, GateReport]:
         """Stage every table that the dataset feeds; on an error nothing of this run stays."""
         reports: list[TableReport] = []
-        checks: list[Check] = [terms_check(self.dataset, utc_day(self.house.clock()))]
+        checks: list[Check] = []
         try:
+            self.found += licence_words(self.snapshot.files)
             for name in self.dataset.feeds:
                 report, found = self._table(load_table(name))
                 reports.append(report)
@@ -245,16 +266,19 @@ class _Staging:
             staged = [file for table in self.staged for file in table.files]
             self.house.warehouse.discard([*staged, *self.quarantine, *self.refused])
             raise
+        checks.insert(0, terms_check(self.dataset, utc_day(self.house.clock()), self.found))
+        newest = self.house.ledger.recorded(self.dataset.name)
         stage = Stage(
             dataset=self.dataset.name,
             run_id=self.run_id,
             fingerprint=self.fingerprint,
-            base_version=self.current.number if self.current else 0,
+            base_version=newest.number if newest else 0,  # a withdrawn version's number is not used again
             origin=self.snapshot.origin,
             snapshot_sha256=self.snapshot.sha256,
             tables=tuple(self.staged),
             quarantine=tuple(self.quarantine),
             seconds={step: round(seconds, 3) for step, seconds in self.clock.seconds.items()},
+            found=tuple(self.found),
         )
         gates = GateReport(
             dataset=self.dataset.name,
@@ -282,6 +306,9 @@ class _Staging:
                 measured = profile(files, staged.files, expected)
         self.quarantine += self.refused
         self.refused = []
+        if staged.files and self.dataset.terms.row_licence is None:
+            with self._files(staged) as files:
+                self.found += stated_licences(files, staged.files, table)
         with self.clock.step("expectations"):
             checks = judge(table.name, measured, expected) if staged.files else [empty_table(table.name, staged)]
         return report, [*row_checks(report, self.dataset.gates), *checks]
@@ -324,37 +351,6 @@ class _Staging:
         self.refused.append(self.house.warehouse.put_quarantine(rows, self.dataset.name, self.run_id, index))
 
 
-class _Stopwatch:
-    """Seconds per step. Steps run inside one another; what an inner step takes is not counted for the outer one."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._inner: list[float] = []
-
-    @contextlib.contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        """Time a block for a step."""
-        started = time.perf_counter()
-        self._inner.append(0.0)
-        try:
-            yield
-        finally:
-            elapsed = time.perf_counter() - started
-            self.seconds[name] = self.seconds.get(name, 0.0) + elapsed - self._inner.pop()
-            if self._inner:
-                self._inner[-1] += elapsed
-
-    def pulling(self, step: str, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Pass batches on, timing for a step how long each takes to come."""
-        source = iter(batches)
-        while True:
-            with self.step(step):
-                batch = next(source, None)
-            if batch is None:
-                return
-            yield batch
-
-
 class _Records:
     """Counts what a reader reads, independently of the gate."""
 
@@ -378,7 +374,7 @@ class _Records:
                     "this is a defect in the reader, which must number its records one after the other; report it",
                 )
             self.read += batch.num_rows
-            _progress(self._dataset, "stage", self.read, None)
+            tell(self._dataset, "stage", self.read, None)
             yield batch
 
 

@@ -5,9 +5,11 @@ from pathlib import Path
 import dagster as dg
 
 from catalog.dataset import FOLDER, sound_datasets
+from catalog.derived import sound_derived
 from dagster_project.automation import schedules, source_sensor
-from dagster_project.component import broken_asset, dataset_assets
+from dagster_project.component import broken_asset, dataset_assets, derived_asset
 from dagster_project.jobs import CURATE, table_assets
+from dagster_project.release_assets import embargo_schedule, release_assets, review_checks
 from dagster_project.resources import HouseResource, LedgerIOManager
 
 
@@ -17,14 +19,19 @@ def definitions(folder: Path = FOLDER) -> dg.Definitions:
     Dagster's own loader of components gives the same assets, but refuses all for one broken YAML.
     """
     datasets, broken = sound_datasets(folder)
+    derived, broken_derived = sound_derived(folder)
     return dg.Definitions(
         assets=[
             *(asset for dataset in datasets for asset in dataset_assets(dataset)),
             *(broken_asset(name, error) for name, error in broken.items()),
             *table_assets(datasets),
+            *(derived_asset(contract) for contract in derived),
+            *(broken_asset(name, error, "table") for name, error in broken_derived.items()),
+            *release_assets(datasets),
         ],
         jobs=[CURATE],
-        schedules=schedules(datasets),
+        asset_checks=review_checks(datasets),
+        schedules=[*schedules(datasets), embargo_schedule(datasets)],
         sensors=[source_sensor(datasets)],
         resources={"winnow": HouseResource(), "ledger": LedgerIOManager()},
     )

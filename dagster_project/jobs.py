@@ -7,12 +7,15 @@ import dagster as dg
 
 from catalog.dataset import Dataset
 from catalog.table import load_table, table_names
-from dagster_project.component import asset_key, told
+from dagster_project.component import asset_key
 from dagster_project.metadata import table_metadata
+from dagster_project.privacy import told
 from dagster_project.resources import HouseResource
 
 CURATE = dg.define_asset_job(
-    "curate", selection=dg.AssetSelection.all(), description="Fetch, stage, gate and publish the chosen datasets"
+    "curate",
+    selection=dg.AssetSelection.all() - dg.AssetSelection.groups("releases"),
+    description="Fetch, stage, gate and publish the chosen datasets",
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,51 +14,60 @@ from catalog.dataset import Dataset
 from catalog.query import Door
 from catalog.records import GateReport, Snapshot, Stage, Version
 from catalog.rights.embargo import utc_day
+from catalog.sight import Sight
 from catalog.table import load_table
 from catalog.warehouse import table_name
 from dagster_project.curate import House
+from dagster_project.privacy import is_private, marked, observed
 
 PREVIEW_ROWS = 10
 CELL_WIDTH = 40
 
 
-def raw_metadata(snapshot: Snapshot) -> dict[str, Any]:
-    """Where the bytes came from, and what pins them."""
+def raw_metadata(house: House, dataset: Dataset, snapshot: Snapshot) -> dict[str, Any]:
+    """Where the bytes came from, and what pins them; of a private dataset neither."""
+    private = is_private(house, dataset)
     return {
-        "source": snapshot.uri,
+        **marked(private),
+        **({} if private else {"source": snapshot.uri, "sha256": snapshot.sha256}),
         "origin": snapshot.origin,
-        "sha256": snapshot.sha256,
         "bytes": snapshot.size,
         "files": len(snapshot.files),
         "fetched_at": dg.MetadataValue.timestamp(snapshot.fetched_at),
     }
 
 
-def staged_metadata(stage: Stage, report: GateReport) -> dict[str, Any]:
+def staged_metadata(house: House, dataset: Dataset, stage: Stage, report: GateReport) -> dict[str, Any]:
     """The account of every source record, and how fast it went."""
+    private = is_private(house, dataset, stage.found)
+    unknown = sum(said.rows for table in stage.tables for said in table.row_terms if said.licence == "NOASSERTION")
     records = sum(table.read for table in report.tables)
     seconds = sum(stage.seconds.values())
     return {
+        **marked(private),
         "unchanged": stage.unchanged,
         "records_read": records,
         "records_kept": sum(table.kept for table in report.tables),
         "records_quarantined": sum(table.quarantined for table in report.tables),
         "records_dropped": sum(sum(table.dropped.values()) for table in report.tables),
-        "dagster/row_count": sum(table.rows for table in report.tables),
+        _row_count(private): sum(table.rows for table in report.tables),
+        **({"rows_with_unknown_licence": unknown} if unknown else {}),
         **({} if stage.unchanged else {"bytes": sum(table.bytes for table in stage.tables)}),
         **({"records_per_second": round(records / seconds)} if seconds else {}),
         **({"seconds": dg.MetadataValue.json(stage.seconds)} if seconds else {}),
-        "reasons": _reasons(report),
+        "reasons": _reasons(report, private),
     }
 
 
 def published_metadata(house: House, dataset: Dataset, version: Version) -> dict[str, Any]:
     """The version, its size, its history, and a preview if the open profile permits one."""
     history = house.ledger.versions(dataset.name)
+    private = is_private(house, dataset)
     return {
+        **marked(private),
         "version": str(version),
         "version_number": version.number,
-        "dagster/row_count": sum(table.rows for table in version.tables),
+        _row_count(private): sum(table.rows for table in version.tables),
         "bytes": sum(table.bytes for table in version.tables),
         "rows_over_versions": dg.MetadataValue.md(_plot([(v.number, sum(t.rows for t in v.tables)) for v in history])),
         **_previews(house, dataset),
@@ -65,15 +75,18 @@ def published_metadata(house: House, dataset: Dataset, version: Version) -> dict
 
 
 def table_metadata(house: House, table: str, datasets: Sequence[Dataset]) -> dict[str, Any]:
-    """Which versions a canonical table shows now."""
+    """Which versions a canonical table shows everybody now, and how many rows of them."""
     lines = ["| dataset | version | rows |", "|---|---|---|"]
     rows = 0
-    for dataset in datasets:
-        version = house.ledger.current(dataset.name)
+    sight = Sight(house.ledger, datasets, "open", utc_day(house.clock()))
+    for name, version in sight.versions.items():
         part = next((part for part in version.tables if part.table == table), None) if version else None
-        if part is not None:
-            rows += part.rows
-            lines.append(f"| {dataset.name} | {version} | {part.rows:,} |")
+        if version is None or part is None:
+            continue
+        permitted = [said.rows for said, _, decision in sight.judged(version, part) if decision.allowed]
+        if permitted:
+            rows += sum(permitted)
+            lines.append(f"| {name} | {version} | {sum(permitted):,} |")
     contract = load_table(table)
     schema = dg.TableSchema(
         columns=[
@@ -92,10 +105,22 @@ def _column_words(description: str, unit: str | None) -> str:
     return f"{description} [{unit}]" if unit else description
 
 
-def _reasons(report: GateReport) -> dg.MetadataValue[Any]:
+def _row_count(private: bool) -> str:
+    """Dagster shows what has its own name for it on other pages too."""
+    return "rows" if private else "dagster/row_count"
+
+
+def _reasons(report: GateReport, private: bool) -> dg.MetadataValue[Any]:
     failures = [failure for table in report.tables for failure in table.failures]
     if not failures:
         return dg.MetadataValue.text("no record was quarantined")
+    if private:
+        counts = Counter[tuple[str, str, str]]()
+        for f in failures:
+            counts[f.table, f.column, f.check] += f.records
+        return dg.MetadataValue.md(
+            markdown(("table", "column", "check", "records"), [(*key, records) for key, records in counts.items()])
+        )
     rows = [(f.table, f.column, f.check, f.records, f.reason) for f in failures]
     return dg.MetadataValue.md(markdown(("table", "column", "check", "records", "reason"), rows))
 
@@ -113,6 +138,32 @@ def _previews(house: House, dataset: Dataset) -> dict[str, Any]:
             markdown(relation.columns, [[_short(value) for value in row] for row in relation.fetchall()])
         )
     return previews
+
+
+def check_result(gate: str, report: GateReport, private: bool) -> dg.AssetCheckResult:
+    """The verdict of one gate with its checks; of a private dataset no record's value."""
+    verdicts = [check for check in report.checks if check.gate == gate]
+    refused = [check for check in verdicts if not check.passed]
+    rows = [
+        ("✓" if check.passed else "✗", check.table, check.name, observed(check, private), check.expected, check.remedy)
+        for check in sorted(verdicts, key=lambda check: check.passed)
+    ]
+    words = "; ".join(
+        f"{check.table} {check.name}: {observed(check, private)}, expected {check.expected}" for check in refused
+    )
+    columns = ("", "table", "check", "observed", "expected", "remedy")
+    return dg.AssetCheckResult(
+        check_name=gate,
+        passed=bool(verdicts) and not refused,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description=words or f"{len(verdicts)} checks passed",
+        metadata={
+            **marked(private),
+            **({"remedy": refused[0].remedy} if refused else {}),
+            "refused": len(refused),
+            "verdicts": dg.MetadataValue.md(markdown(columns, rows)),
+        },
+    )
 
 
 def markdown(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

@@ -26,7 +26,9 @@ from catalog.dataset import Dataset
 from catalog.errors import ContractError
 from catalog.records import GateReport, Version
 from dagster_project.component import asset_key, dataset_keys
-from dagster_project.curate import PROGRESS, House
+from dagster_project.curate import House
+from dagster_project.privacy import is_private, observed
+from dagster_project.progress import PROGRESS
 from dagster_project.settings import Settings
 
 _PROGRESS_SOCKET = "_WINNOW_PROGRESS"
@@ -177,7 +179,10 @@ def _outcome(
     mine = [failures[step] for step in steps if step in failures]
     if report is not None and not report.passed:
         refused = report.refusals()
-        problem = "; ".join(f"{c.gate} {c.table} {c.name}: {c.observed}, expected {c.expected}" for c in refused)
+        private = is_private(house, dataset)
+        problem = "; ".join(
+            f"{c.gate} {c.table} {c.name}: {observed(c, private)}, expected {c.expected}" for c in refused
+        )
         return Outcome(dataset.name, "refused", version, report, problem, refused[0].remedy if refused else "")
     if mine:
         problem, remedy = mine[0]

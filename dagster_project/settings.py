@@ -42,6 +42,10 @@ class Settings:
         """The content-addressed store of fetched bytes; always local and private."""
         return self.home / "raw"
 
+    def private(self, dataset: str) -> Path:
+        """Where errors lie that quote records of a dataset which not everybody may see; for the operator only."""
+        return self.home / "private" / dataset.replace("/", ".")
+
     @property
     def dagster(self) -> Path:
         """DAGSTER_HOME: runs, events, schedules."""

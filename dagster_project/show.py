@@ -7,9 +7,8 @@ import json
 import logging
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import date
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -21,16 +20,13 @@ from rich.table import Table
 from rich.text import Text
 
 from catalog.errors import StorageError
-from catalog.rights.licences import Licence, UnknownLicenceError, load_licences, obligations
-from catalog.rights.policy import PERMITTED, decide, effective
 from catalog.sql_types import literal
 
 if TYPE_CHECKING:
     import duckdb
 
-    from catalog.dataset import Dataset
     from catalog.query import Door
-    from catalog.records import GateReport
+    from catalog.records import GateReport, Withdrawal
     from dagster_project.check import Verdict
     from dagster_project.run import Outcome
 
@@ -292,7 +288,9 @@ def withheld(door: Door) -> None:
     for part in door.withheld:
         until = f", until {part.decision.changes_on}" if part.decision.changes_on else ""
         said.append(f"withheld under {door.profile}: rows of {part.dataset} ({part.decision.reason}){until}")
-    said += [f"{name} has no version yet: `winnow run {name}`" for name in sorted(door.unpublished)]
+    for name in sorted(door.unpublished):
+        why = "current version, as its newest was withdrawn" if door.ledger.recorded(name) else "version yet"
+        said.append(f"{name} has no {why}: `winnow run {name}`")
     for line in dict.fromkeys(said):
         click.echo(line, err=True)
 
@@ -333,11 +331,26 @@ def versions(door: Door, dataset: str) -> None:
     rows = relation.fetchall()
     if rows:
         _table(relation.columns, rows)
-    elif door.versions[dataset] is None:
+    elif door.ledger.recorded(dataset) is None:
         click.echo(f"{dataset} has no version yet: `winnow run {dataset}`")
+    elif not door.ledger.versions(dataset):
+        click.echo(f"no version of {dataset} stands: `winnow run {dataset}` makes a new one")
     else:
         reason = door.decision(dataset).reason
         click.echo(f"{dataset} is withheld under {door.profile}: {reason}; see `winnow terms {dataset}`", err=True)
+
+
+def tombstones(found: Sequence[Withdrawal]) -> None:
+    """The withdrawn versions of a dataset, newest first."""
+    for tombstone in reversed(found):
+        click.echo(tombstone.words())
+
+
+def notes(lines: Iterable[str | None]) -> None:
+    """What the operator must see beside an answer, on stderr."""
+    for line in lines:
+        if line:
+            click.echo(line, err=True)
 
 
 def diff(tables: Sequence[dict[str, Any]]) -> None:
@@ -377,35 +390,3 @@ def _no_refusals() -> duckdb.DuckDBPyRelation:
     from validations.gate import QUARANTINE_SCHEMA
 
     return duckdb.connect().from_arrow(QUARANTINE_SCHEMA.empty_table())
-
-
-def terms(datasets: Sequence[Dataset], today: date) -> None:
-    """Licence, evidence, obligations, attribution and what each profile may have."""
-    for dataset in datasets:
-        told = dataset.terms
-        click.echo(f"{dataset.name}: {told.licence}")
-        for spdx, licence in _licences(told.licence):
-            click.echo(f"  licence: {spdx}, {licence.name}, {licence.url}")
-        click.echo(f"  attribution: {told.attribution}")
-        for key, value in told.citation.items():
-            click.echo(f"  cite ({key}): {value}")
-        for finding in told.evidence:
-            click.echo(f"  evidence: “{finding.quote}” ({finding.url or finding.file}, read {finding.read_on})")
-        for profile in PERMITTED:
-            decision = decide(effective(told, None, None), profile, today)
-            until = f", until {decision.changes_on}" if decision.changes_on else ""
-            click.echo(f"  {profile}: {'permitted' if decision.allowed else 'withheld'}{until}; {decision.reason}")
-        if told.row_licence:
-            click.echo(
-                f"  each row's own licence (source column {told.row_licence.column}) counts before the dataset's"
-            )
-        click.echo()
-
-
-def _licences(expression: str) -> list[tuple[str, Licence]]:
-    """The licences that a contract's expression names; none if it states none."""
-    try:
-        named = {spdx for alternative in obligations(expression) for spdx in alternative.licences}
-    except UnknownLicenceError:
-        return []
-    return [(spdx, load_licences()[spdx]) for spdx in sorted(named)]

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from catalog.cron import cron_problem
-from catalog.dataset import Dataset, DatasetTerms, Finding, Gates, RowLicence, Source, load_dataset, load_datasets
+from catalog.dataset import Dataset, Gates, Source, load_dataset, load_datasets
 from catalog.errors import ContractError
 from catalog.rights.embargo import Embargo
+from catalog.rights.terms import DatasetTerms, Finding, Resolution, RowLicence, Sensitive
 from catalog.table import read_table
 from dagster_project.check import check_datasets
 
@@ -31,7 +32,7 @@ attributes:
   sample: sample.vcf
   terms:
     licence: CC0-1.0
-    evidence: [{file: sample.vcf, read_on: 2026-11-23, quote: no rights reserved}]
+    evidence: [{file: sample.vcf, read_on: 2026-11-23, quote: CC0 1.0}]
     attribution: nobody
   columns:
     allele_id: ALLELEID
@@ -80,7 +81,7 @@ WRONG = {
     "cron out of range": ('"0 4 * * 1"', '"0 24 * * 1"', 17, 3, "'24' is no hour"),
     "a sample that is not there": ("sample: sample.vcf", "sample: simple.vcf", 9, 3, "'simple.vcf' is not in made/"),
     "an unknown licence": ("CC0-1.0", "CC0-1.1", 11, 5, "did you mean 'CC0-1.0'?"),
-    "no evidence": ("[{file: sample.vcf, read_on: 2026-11-23, quote: no rights reserved}]", "[]", 12, 5, "at least 1"),
+    "no evidence": ("[{file: sample.vcf, read_on: 2026-11-23, quote: CC0 1.0}]", "[]", 12, 5, "at least 1"),
     "evidence without a date": ("read_on: 2026-11-23, ", "", 12, 16, "'read_on' is missing"),
     "getenv": ("url_decode(CLNHGVS)", "getenv('HOME')", 16, 5, "function 'getenv' is not allowed"),
     "read_csv": ("url_decode(CLNHGVS)", "read_csv('/etc/passwd')", 16, 5, "function 'read_csv' is not allowed"),
@@ -263,7 +264,7 @@ def test_dg_check_finds_a_column_that_the_standard_lacks(project):
 def test_the_guide_explains_every_key_of_a_contract():
     guide = (ROOT / "docs/how-to/add-a-dataset.md").read_text()
     words = set(re.findall(r"[a-z_]\w*", " ".join(re.findall(r"`+[^`]+`+|```yaml.*?```", guide, re.DOTALL))))
-    models = (Dataset, DatasetTerms, Embargo, Finding, Gates, RowLicence, Source)
+    models = (Dataset, DatasetTerms, Embargo, Finding, Gates, Resolution, RowLicence, Sensitive, Source)
     fields = {name for model in models for name in model.model_fields}
     assert fields | {"from", "unit", "values"} <= words
 

@@ -85,7 +85,7 @@ def table(columns: list[dict[str, Any]] = COLUMNS, **more: Any) -> Table:
 
 
 def dataset(columns: dict[str, Any], drop: dict[str, str] | None = None, **terms: Any) -> Dataset:
-    said = {"licence": "CC0-1.0", "evidence": [{"file": "f", "read_on": "2026-01-01", "quote": "q"}], **terms}
+    said = {"licence": "CC0-1.0", "evidence": [{"file": "f", "read_on": "2026-01-01", "quote": "CC0"}], **terms}
     made = Dataset.model_validate(
         {
             "title": "Laboratory",

@@ -25,7 +25,9 @@ def test_definitions_and_commands_load_without_any_extra():
     assert done.stdout.strip() == "loaded", done.stderr
 
 
-@pytest.mark.parametrize(("name", "package"), [("vcf", "numba"), ("cif", "gemmi"), ("imas", "orjson")])
+@pytest.mark.parametrize(
+    ("name", "package"), [("vcf", "numba"), ("cif", "gemmi"), ("imas", "orjson"), ("darwin_core", "numba")]
+)
 def test_a_format_without_its_library_names_it_and_the_remedy(name, package):
     done = run(
         "from assets.readers import reader\n"

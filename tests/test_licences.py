@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import time
 import zipfile
 from pathlib import Path
@@ -12,7 +13,15 @@ import pytest
 from license_expression import get_spdx_licensing
 
 from catalog.errors import ContractError
-from catalog.rights.licences import UnknownLicenceError, known, load_licences, normalise, obligations
+from catalog.rights.licences import (
+    TEXTS,
+    UnknownLicenceError,
+    known,
+    licence_text,
+    load_licences,
+    normalise,
+    obligations,
+)
 
 GBIF = Path("../shared/data/biodiversity/gbif_download_3_licences/gbif_download.zip")
 
@@ -30,9 +39,13 @@ def test_every_id_is_spdx_or_a_licence_ref() -> None:
 def test_the_families_of_share_alike_are_these() -> None:
     families = {name: licence.family for name, licence in load_licences().items() if licence.family}
     assert families == {
+        "CC-BY-SA-2.0": "CC-BY-SA",
+        "CC-BY-SA-2.5": "CC-BY-SA",
         "CC-BY-SA-3.0": "CC-BY-SA",
         "CC-BY-SA-3.0-IGO": "CC-BY-SA",
         "CC-BY-SA-4.0": "CC-BY-SA",
+        "CC-BY-NC-SA-2.0": "CC-BY-NC-SA",
+        "CC-BY-NC-SA-2.5": "CC-BY-NC-SA",
         "CC-BY-NC-SA-3.0": "CC-BY-NC-SA",
         "CC-BY-NC-SA-3.0-IGO": "CC-BY-NC-SA",
         "CC-BY-NC-SA-4.0": "CC-BY-NC-SA",
@@ -94,8 +107,20 @@ def test_alternatives_do_not_depend_on_the_order_of_writing() -> None:
         "MIT\x00",
         "\uff2d\uff29\uff34",
         "public domain",
-        "All rights reserved",
         "LicenseRef-",
+        "Creative Commons",
+        "CC BY 4.0, CC BY-NC 4.0",
+        "CC BY 4.0 (https://creativecommons.org/licenses/by-nc/4.0/)",
+        "Creative Commons Attribution (CC-BY-NC) 4.0 License",
+        "not licensed under CC BY 4.0",
+        "CC BY-NC or CC BY 4.0",
+        "CC BY 3.0 US",
+        "CC BY 3.0 International",
+        "Creative Commons Attribution 3.0 Germany License",
+        "CC BY-ND-SA 4.0",
+        "CC0 BY 4.0",
+        "https://creativecommons.org/licenses/by/",
+        "https://opendatacommons.org/licenses/dbcl/1-0/",
         "LicenseRef-somebody-terms",
         "https://creativecommons.org/licenses/by/3.0/us/",
         "https://creativecommons.org/licenses/by/5.0/",
@@ -135,6 +160,35 @@ def test_an_expression_made_to_explode_is_refused_at_once() -> None:
         ("https://www.creativecommons.org/licenses/by-nc-nd/3.0/igo/legalcode", "CC-BY-NC-ND-3.0-IGO"),
         ("https://creativecommons.org/licenses/by-sa/4.0/deed.en", "CC-BY-SA-4.0"),
         ("http://creativecommons.org/publicdomain/zero/1.0/legalcode", "CC0-1.0"),
+        ("http://creativecommons.org/publicdomain/mark/1.0/", "CC-PDM-1.0"),
+        ("Creative Commons 4.0 BY-SA", "CC-BY-SA-4.0"),
+        ("CC-BY 4.0", "CC-BY-4.0"),
+        ("CC BY NC 4.0", "CC-BY-NC-4.0"),
+        ("CC BY-NC-SA 4.0 license", "CC-BY-NC-SA-4.0"),
+        ("CC BY-NC 4.0 (International)", "CC-BY-NC-4.0"),
+        ("Creative Commons Attribution 2.5 Generic", "CC-BY-2.5"),
+        ("Creative Commons Attribution 4.0 International", "CC-BY-4.0"),
+        ("Creative Commons Attribution (CC-BY) 4.0 License", "CC-BY-4.0"),
+        ("Creative Commons Attribution Non Commercial (CC-BY-NC) 4.0 License", "CC-BY-NC-4.0"),
+        ("Attribution-NonCommercial-ShareAlike 4.0 International (CC BY-NC-SA 4.0)", "CC-BY-NC-SA-4.0"),
+        ("This work is licensed under a Creative Commons Attribution (CC-BY) 4.0 License.", "CC-BY-4.0"),
+        ("CC BY 4.0 (https://creativecommons.org/licenses/by/4.0/)", "CC-BY-4.0"),
+        ("Public Domain (CC0 1.0)", "CC0-1.0"),
+        ("Creative Commons Zero v1.0 Universal", "CC0-1.0"),
+        ("All rights reserved", "LicenseRef-all-rights-reserved"),
+        ("http://opendatacommons.org/licenses/odbl/1.0/", "ODbL-1.0"),
+        ("https://opendatacommons.org/licenses/by/1-0", "ODC-By-1.0"),
+        ("http://www.opendatacommons.org/licenses/pddl/", "PDDL-1.0"),
+        ("ODbL v1.0", "ODbL-1.0"),
+        ("OGL v3.0", "OGL-UK-3.0"),
+        ("Open Government Licence v3.0", "OGL-UK-3.0"),
+        ("http://www.nationalarchives.gov.uk/doc/open-government-licence/version/3", "OGL-UK-3.0"),
+        ("Apache License, Version 2.0", "Apache-2.0"),
+        ("http://www.apache.org/licenses/LICENSE-2.0.txt", "Apache-2.0"),
+        ("MIT License", "MIT"),
+        ("https://spdx.org/licenses/MIT.html", "MIT"),
+        ("spdx.org/licenses/CC-BY-NC-4.0", "CC-BY-NC-4.0"),
+        ("https://opensource.org/license/bsd-3-clause", "BSD-3-Clause"),
     ],
 )
 def test_spellings_met_in_sources_are_the_spdx_ids_they_mean(text: str, spdx: str) -> None:
@@ -154,11 +208,12 @@ def test_other_text_is_left_alone() -> None:
         assert normalise(text) == text
 
 
-def test_every_licence_is_known_and_its_creative_commons_address_names_it() -> None:
+def test_every_licence_is_known_and_its_address_and_names_mean_it() -> None:
     for spdx, licence in load_licences().items():
         assert known(spdx) is None
-        if spdx.startswith("CC"):
-            assert normalise(licence.url) == spdx
+        if not spdx.startswith("LicenseRef-"):
+            for name in (licence.url, licence.url.replace("https://", "http://"), licence.name, *licence.aliases):
+                assert normalise(name) == spdx, name
 
 
 def test_a_contract_may_say_that_it_does_not_know() -> None:
@@ -172,7 +227,7 @@ def test_a_contract_may_say_that_it_does_not_know() -> None:
     [
         ("CC-BY-4", "did you mean 'CC-BY-4.0'"),
         ("MIT OR LicenseRef-gnomad-term", "did you mean 'LicenseRef-gnomAD-terms'"),
-        ("CC BY-NC 4.0 (International)", "did you mean 'CC-BY-NC-4.0'"),
+        ("CC BY-NC 4.0 (Intl)", "did you mean 'CC-BY-NC-4.0'"),
         ("GPL-3.0-only", "not written in catalog/rights/licences.yaml"),
         ("", "no licence is given"),
         ("MIT WITH LLVM-exception", "WITH"),
@@ -189,6 +244,43 @@ def test_row_licences_of_a_real_gbif_download_are_all_known() -> None:
         text = io.TextIOWrapper(archive.open("occurrence.txt"), encoding="utf-8")
         rows = list(csv.DictReader(text, delimiter="\t", quoting=csv.QUOTE_NONE))
     assert {normalise(row["license"]) for row in rows} == {"CC0-1.0", "CC-BY-4.0", "CC-BY-NC-4.0"}
+
+
+def test_reading_a_hostile_licence_text_takes_no_time() -> None:
+    began = time.perf_counter()
+    for piece in ("cc by ", "creative commons ", "(", "http://creativecommons.org/licenses/", "-", "1_"):
+        assert normalise(piece * 100_000) == (piece * 100_000).strip()
+        assert normalise((piece * 1000)[:999]) == (piece * 1000)[:999].strip()
+    assert time.perf_counter() - began < 5
+
+
+def test_every_licence_has_a_text_that_names_it() -> None:
+    for spdx, licence in load_licences().items():
+        text = licence_text(spdx)
+        assert text.startswith(f"{licence.name} ({spdx})\n{licence.url}\n")
+        assert text.endswith("\n")
+        if spdx.startswith("LicenseRef-"):
+            assert all(each in text for each in licence.obligations)
+            assert licence.obligations or "nothing" in text
+
+
+def test_the_texts_are_those_of_the_licences_listed() -> None:
+    listed = {spdx for spdx in load_licences() if not spdx.startswith("LicenseRef-")}
+    assert {path.stem for path in TEXTS.glob("*")} == listed
+    for spdx in listed:
+        text = (TEXTS / f"{spdx}.txt").read_text(encoding="utf-8")
+        assert text.endswith("\n"), spdx
+        assert len(text) > 1000, spdx
+        # Words of its own, by which one text cannot be another's.
+        plain = " ".join(text.lower().split())
+        assert ("noncommercial" in plain or "non-commercial" in plain) >= ("-NC-" in spdx), spdx
+        assert ("sharealike" in plain) >= ("-SA-" in spdx), spdx
+        assert re.search(r"noderiv|no derivative", plain) or "-ND-" not in spdx, spdx
+
+
+def test_an_unknown_licence_has_no_text() -> None:
+    with pytest.raises(UnknownLicenceError, match="GPL"):
+        licence_text("GPL-3.0-only")
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from datetime import UTC, date, datetime, timedelta
 from itertools import product
-from types import SimpleNamespace
 from typing import Any, get_args
 from zoneinfo import ZoneInfo
 
@@ -15,9 +14,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from catalog.records import Profile
-from catalog.rights.embargo import Embargo, utc_day
+from catalog.rights.embargo import utc_day
 from catalog.rights.licences import load_licences, normalise
 from catalog.rights.policy import Terms, decide, effective
+from catalog.rights.terms import DatasetTerms
 
 TODAY = date(2026, 11, 23)
 PROFILES = get_args(Profile)
@@ -26,6 +26,19 @@ PROFILES = get_args(Profile)
 EXPECTED = {
     "CC0-1.0": (True, True, ""),
     "PDDL-1.0": (True, True, ""),
+    "CC-PDM-1.0": (True, True, ""),
+    "CC-BY-2.0": (True, True, "ATTRIBUTION INDICATE_CHANGES"),
+    "CC-BY-SA-2.0": (True, True, "ATTRIBUTION INDICATE_CHANGES SHARE_ALIKE"),
+    "CC-BY-NC-2.0": (False, True, "ATTRIBUTION INDICATE_CHANGES NON_COMMERCIAL"),
+    "CC-BY-NC-SA-2.0": (False, True, "ATTRIBUTION INDICATE_CHANGES NON_COMMERCIAL SHARE_ALIKE"),
+    "CC-BY-ND-2.0": (False, False, "ATTRIBUTION NO_DERIVATIVES"),
+    "CC-BY-NC-ND-2.0": (False, False, "ATTRIBUTION NON_COMMERCIAL NO_DERIVATIVES"),
+    "CC-BY-2.5": (True, True, "ATTRIBUTION INDICATE_CHANGES"),
+    "CC-BY-SA-2.5": (True, True, "ATTRIBUTION INDICATE_CHANGES SHARE_ALIKE"),
+    "CC-BY-NC-2.5": (False, True, "ATTRIBUTION INDICATE_CHANGES NON_COMMERCIAL"),
+    "CC-BY-NC-SA-2.5": (False, True, "ATTRIBUTION INDICATE_CHANGES NON_COMMERCIAL SHARE_ALIKE"),
+    "CC-BY-ND-2.5": (False, False, "ATTRIBUTION NO_DERIVATIVES"),
+    "CC-BY-NC-ND-2.5": (False, False, "ATTRIBUTION NON_COMMERCIAL NO_DERIVATIVES"),
     "CC-BY-3.0": (True, True, "ATTRIBUTION INDICATE_CHANGES NO_ENDORSEMENT"),
     "CC-BY-3.0-IGO": (True, True, "ATTRIBUTION INDICATE_CHANGES NO_ENDORSEMENT"),
     "CC-BY-4.0": (True, True, "ATTRIBUTION INDICATE_CHANGES NO_ENDORSEMENT"),
@@ -63,6 +76,7 @@ EXPECTED = {
     "OGL-UK-3.0": (True, True, "ATTRIBUTION NO_ENDORSEMENT"),
     "MIT": (True, True, "ATTRIBUTION"),
     "Apache-2.0": (True, True, "ATTRIBUTION INDICATE_CHANGES"),
+    "BSD-2-Clause": (True, True, "ATTRIBUTION"),
     "BSD-3-Clause": (True, True, "ATTRIBUTION NO_ENDORSEMENT"),
     "LicenseRef-NCBI-public-domain": (True, True, ""),
     "LicenseRef-PublicDomain-USGov": (True, True, ""),
@@ -73,6 +87,7 @@ EXPECTED = {
         "ATTRIBUTION INDICATE_CHANGES NON_COMMERCIAL NO_ENDORSEMENT",
     ),
     "LicenseRef-gnomAD-terms": (False, False, "ATTRIBUTION NO_REIDENTIFICATION"),
+    "LicenseRef-all-rights-reserved": (False, False, "NO_REDISTRIBUTION"),
     "LicenseRef-no-redistribution": (False, False, "NO_REDISTRIBUTION"),
 }
 UNKNOWN = ("NOASSERTION", "NONE", "GPL-3.0-only", "CC-BY-4.0+", "Nonsense", "CC BY")
@@ -82,8 +97,9 @@ def terms(licence: str | None = "CC-BY-4.0", until: date | None = None, **more: 
     return Terms(licence=licence, embargo_until=until, **more)
 
 
-def dataset(licence: str = "CC-BY-4.0", **embargo: Any) -> Any:
-    return SimpleNamespace(licence=licence, embargo=Embargo(**embargo) if embargo else None)
+def dataset(licence: str = "CC-BY-4.0", **embargo: Any) -> DatasetTerms:
+    read = {"file": "readme", "read_on": TODAY, "quote": "as its owner says", "licence": licence}
+    return DatasetTerms(licence=licence, evidence=(read,), attribution="its owner", embargo=embargo or None)
 
 
 def test_the_table_covers_every_licence() -> None:

@@ -47,6 +47,8 @@ def write_dataset(folder, name, text, terms=None):
     place = folder / "genomics" / name
     place.mkdir(parents=True, exist_ok=True)
     (place / "sample.vcf").write_text(text)
+    licence = (terms or {}).get("licence", "CC0-1.0")
+    finding = {"file": "sample.vcf", "read_on": "2026-11-23", "quote": "as its owner says", "licence": licence}
     contract = {
         "title": name,
         "table": "genomics.clinical_significance",
@@ -54,7 +56,7 @@ def write_dataset(folder, name, text, terms=None):
         "sample": "sample.vcf",
         "terms": {
             "licence": "CC0-1.0",
-            "evidence": [{"file": "sample.vcf", "read_on": "2026-11-23", "quote": "no rights reserved"}],
+            "evidence": [finding],
             "attribution": "nobody",
             **(terms or {}),
         },

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import Progress, TextColumn
 
 from dagster_project import show
-from dagster_project.curate import PROGRESS, _progress
+from dagster_project.progress import PROGRESS, tell
 from dagster_project.run import listening
 
 COLUMNS = ("{task.description}", "{task.fields[step]}", "{task.fields[count]}")
@@ -37,22 +37,22 @@ def test_datasets_wait_until_something_is_told(bars):
 
 
 def test_what_is_told_stands_beside_its_dataset_alone(bars):
-    _progress("lab/b", "fetch", 2_500_000, 5_000_000)
+    tell("lab/b", "fetch", 2_500_000, 5_000_000)
     assert drawn(bars) == ["lab/a waiting", "lab/b fetch 2.5 MB"]
     assert [(task.completed, task.total) for task in bars.tasks] == [(0, None), (2_500_000, 5_000_000)]
-    _progress("lab/b", "stage", 12_345, None)
-    _progress("lab/a", "commit", 0, None)
+    tell("lab/b", "stage", 12_345, None)
+    tell("lab/a", "commit", 0, None)
     assert drawn(bars) == ["lab/a commit", "lab/b stage 12,345 records"]
 
 
 def test_a_dataset_that_is_not_shown_changes_nothing(bars):
-    _progress("lab/c", "fetch", 1, 2)
+    tell("lab/c", "fetch", 1, 2)
     assert drawn(bars) == ["lab/a waiting", "lab/b waiting"]
 
 
 def test_the_terminal_is_redrawn_with_what_is_told(bars):
     with bars:
-        _progress("lab/a", "stage", 7, None)
+        tell("lab/a", "stage", 7, None)
         bars.refresh()
     assert re.search(r"lab/a +stage +7 records", bars.console.file.getvalue())
 
@@ -66,5 +66,5 @@ def test_after_the_run_nobody_listens():
 
 def test_without_a_terminal_nothing_is_drawn(capsys):
     with show.progress(["lab/a"]) as handler, listening(handler):
-        _progress("lab/a", "fetch", 1, None)
+        tell("lab/a", "fetch", 1, None)
     assert capsys.readouterr() == ("", "")

@@ -44,6 +44,8 @@ QUARANTINE_SCHEMA = pa.schema(
 )
 RAW_LIMIT = 65_536  # characters of raw values kept per refused record; the snapshot has the rest
 FLUSH_ROWS = 10_000
+REASONS = 500  # distinct ones that a report counts
+OTHER_REASONS = "other reasons; `winnow quarantine` has each"
 FLUSH_CHARACTERS = 16 << 20
 
 Refuse = Callable[[pa.Table], None]
@@ -213,10 +215,18 @@ class Gate:
                 key = (failure["source"], failure["column"] or "", failure["check"])
                 if key not in counted:
                     counted.add(key)
-                    self._failures[(gate, key[1], key[2], _without_value(failure))] += 1
+                    self._tally(gate, key[1], key[2], _without_value(failure))
                 if (*key, failure["value"]) not in written:
                     written.add((*key, failure["value"]))
                     self._wait(failure)
+
+    def _tally(self, gate: RowGate, column: str, check: str, reason: str) -> None:
+        """Count a failure by its reason; of reasons without end, which may quote their record, only the first."""
+        if len(self._failures) >= REASONS and (gate, column, check, reason) not in self._failures:
+            reason = OTHER_REASONS
+        if len(self._failures) >= 2 * REASONS and (gate, column, check, reason) not in self._failures:
+            gate, column, check = "structure", "", "other"
+        self._failures[(gate, column, check, reason)] += 1
 
     def _wait(self, failure: dict[str, Any]) -> None:
         """Hold a refused record back until there are enough for a file; they may be large."""

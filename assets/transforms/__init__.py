@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib import import_module
 from pkgutil import iter_modules
+from types import ModuleType
 
 import pyarrow as pa
 
@@ -21,11 +22,25 @@ def transform(name: str) -> Transform:
         ContractError: no such transform.
         SourceError: its library is not installed.
     """
+    function: Transform = _module(name).transform
+    return function
+
+
+def reads(name: str) -> frozenset[str]:
+    """The source columns that a transform uses where they are there: its module's ``READS``, if it has one.
+
+    Raises:
+        ContractError: no such transform.
+        SourceError: its library is not installed.
+    """
+    return frozenset(getattr(_module(name), "READS", ()))
+
+
+def _module(name: str) -> ModuleType:
     names = sorted(module.name for module in iter_modules(__path__))
     if name not in names:
         raise ContractError(f"there is no transform {name!r}", f"the transforms are: {', '.join(names)}")
     try:
-        function: Transform = import_module(f"{__name__}.{name}").transform
+        return import_module(f"{__name__}.{name}")
     except ModuleNotFoundError as error:
         raise missing_library(f"transform {name!r}", error) from None
-    return function

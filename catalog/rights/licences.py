@@ -6,7 +6,6 @@ Standard: SPDX licence expressions, annex "SPDX license expressions" of SPDX 2.3
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -21,25 +20,15 @@ from license_expression import LicenseSymbol, Licensing, get_spdx_licensing
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from catalog.located import LocatedYaml, refuse, validation_problems
+from catalog.rights import spellings
 
 FILE = Path(__file__).parent / "licences.yaml"
+TEXTS = Path(__file__).parent / "texts"
 UNSTATED = ("NOASSERTION", "NONE")
 
 # Row licences are a stranger's text: these keep a hostile one from costing time.
 _MAX_LENGTH = 1000
 _MAX_ALTERNATIVES = 64
-
-_CREATIVE_COMMONS = re.compile(
-    r"(?:https?://(?:www\.)?creativecommons\.org/licenses/|cc[ _-])"
-    r"(?P<kind>by(?:[ _-]nc)?(?:[ _-](?:sa|nd))?)[/ _-](?P<version>[0-9])[._]0(?:[/ _-](?P<igo>igo))?"
-    r"(?:/(?:legalcode|deed)(?:\.[a-z]{2})?)?/?",
-    re.ASCII,
-)
-_CREATIVE_COMMONS_ZERO = re.compile(
-    r"https?://(?:www\.)?creativecommons\.org/publicdomain/zero/1\.0(?:/(?:legalcode|deed)(?:\.[a-z]{2})?)?/?"
-    r"|cc0(?:[ _-]1[._]0)?",
-    re.ASCII,
-)
 
 
 class Obligation(StrEnum):
@@ -54,6 +43,21 @@ class Obligation(StrEnum):
     DATABASE_RIGHT = "DATABASE_RIGHT"
     NO_REIDENTIFICATION = "NO_REIDENTIFICATION"
     NO_REDISTRIBUTION = "NO_REDISTRIBUTION"
+
+
+IN_WORDS: Mapping[Obligation, str] = MappingProxyType(
+    {
+        Obligation.ATTRIBUTION: "ATTRIBUTION: name the source",
+        Obligation.SHARE_ALIKE: "SHARE_ALIKE: pass on what you make of it under the same licence",
+        Obligation.NON_COMMERCIAL: "NON_COMMERCIAL: no use for commercial advantage",
+        Obligation.NO_DERIVATIVES: "NO_DERIVATIVES: pass it on unchanged or not at all",
+        Obligation.INDICATE_CHANGES: "INDICATE_CHANGES: say what you changed",
+        Obligation.NO_ENDORSEMENT: "NO_ENDORSEMENT: do not suggest that the source stands behind you",
+        Obligation.DATABASE_RIGHT: "DATABASE_RIGHT: a work made from the database carries a notice of it",
+        Obligation.NO_REIDENTIFICATION: "NO_REIDENTIFICATION: do not try to find out who a person is",
+        Obligation.NO_REDISTRIBUTION: "NO_REDISTRIBUTION: do not pass it on",
+    }
+)
 
 
 class UnknownLicenceError(ValueError):
@@ -76,6 +80,8 @@ class Licence(BaseModel):
     url: str = Field(pattern=r"^https://")
     obligations: frozenset[Obligation]
     family: str | None = Field(None, description="share-alike licences of one family accept one another")
+    aliases: tuple[str, ...] = Field((), description="other names that mean this licence and no other")
+    words: tuple[str, ...] = Field((), description="phrases that name it in prose, perhaps among others")
 
     @model_validator(mode="after")
     def _family_is_for_share_alike(self) -> Licence:
@@ -117,20 +123,58 @@ def load_licences(path: Path = FILE) -> Mapping[str, Licence]:
 
 
 def normalise(text: str) -> str:
-    """The SPDX id of a Creative Commons licence written as its address or by name; else the text, stripped.
+    """The SPDX id of a known licence written as its address or by name; else the text, stripped.
 
-    ``CC_BY_4_0``, ``CC BY 4.0``, ``http://creativecommons.org/licenses/by/4.0/legalcode`` are ``CC-BY-4.0``.
-    National variants and versions that ``licences.yaml`` does not list stay as they are, and so stay unknown.
+    ``CC_BY_4_0``, ``Creative Commons 4.0 BY``, ``http://creativecommons.org/licenses/by/4.0/legalcode`` are all
+    ``CC-BY-4.0``. A name without its version, a national variant, two licences in one text stay as they are, and
+    so stay unknown.
     """
     text = text.strip()
-    if _CREATIVE_COMMONS_ZERO.fullmatch(text.lower()):
-        return "CC0-1.0"
-    found = _CREATIVE_COMMONS.fullmatch(text.lower())
-    if not found:
+    return text if len(text) > _MAX_LENGTH else _normalised(text)
+
+
+@lru_cache(maxsize=4096)
+def _normalised(text: str) -> str:
+    if text in load_licences():
         return text
-    kind = re.sub("[ _]", "-", found["kind"]).upper()
-    spdx = f"CC-{kind}-{found['version']}.0{'-IGO' if found['igo'] else ''}"
-    return spdx if spdx in load_licences() else text
+    found = {_one_name(part) for part in spellings.parts(text)}
+    return (found.pop() or text) if len(found) == 1 else text
+
+
+def _one_name(text: str) -> str | None:
+    """The licence that the whole text is an address or a name of."""
+    return _folded_names().get(spellings.folded(text) or "") or spellings.spdx_of(text, load_licences())
+
+
+@cache
+def _folded_names() -> Mapping[str, str]:
+    # An owner's own terms have a name of their own only in an alias: their `name` is ours.
+    return MappingProxyType(
+        {
+            key: spdx
+            for spdx, licence in load_licences().items()
+            for name in (spdx, *licence.aliases, *(() if spdx.startswith("LicenseRef-") else (licence.name,)))
+            if (key := spellings.folded(name))
+        }
+    )
+
+
+def licence_text(spdx: str) -> str:
+    """The licence in words, for whoever receives the data: its name, its address, and its text as SPDX holds it.
+
+    Of a ``LicenseRef-`` there is no text but what is written of it here: its obligations.
+
+    Raises:
+        UnknownLicenceError: ``licences.yaml`` does not list it.
+    """
+    licence = load_licences().get(spdx)
+    if licence is None:
+        raise UnknownLicenceError(f"licence {_shown(spdx)} is not known", spdx)
+    head = f"{licence.name} ({spdx})\n{licence.url}\n\n"
+    if not spdx.startswith("LicenseRef-"):
+        return head + (TEXTS / f"{spdx}.txt").read_text(encoding="utf-8")
+    asked = "".join(f"- {IN_WORDS[each]}\n" for each in sorted(licence.obligations))
+    return f"{head}What it asks of whoever passes the data on:\n{asked or '- nothing'}".rstrip("\n") + "\n"
 
 
 @lru_cache(maxsize=1024)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import lru_cache
 from types import MappingProxyType
-from typing import Protocol
 
 from pydantic import model_validator
 
-from catalog.records import Decision, Profile, Record
-from catalog.rights.embargo import Day, Embargo
-from catalog.rights.licences import Alternative, Obligation, UnknownLicenceError, obligations
+from catalog.records import Decision, Found, Profile, Record
+from catalog.rights.embargo import Day
+from catalog.rights.evidence import judge
+from catalog.rights.licences import UNSTATED, Alternative, Obligation, UnknownLicenceError, normalise, obligations
+from catalog.rights.terms import DatasetTerms, Finding, Resolution
 
 _OPEN = frozenset(
     {
@@ -32,7 +34,8 @@ PERMITTED: Mapping[Profile, frozenset[Obligation]] = MappingProxyType(
 class Terms(Record):
     """The terms in force for some rows; what ``effective`` makes of their dataset's and their own.
 
-    ``undated_column`` names the column that should say when their embargo ends, and does not.
+    ``undated_column`` names the column that should say when their embargo ends, and does not. ``doubt`` says why
+    the evidence does not bear the dataset's licence out.
     """
 
     licence: str | None
@@ -40,24 +43,13 @@ class Terms(Record):
     embargo_event: str | None = None
     review_by: Day | None = None
     undated_column: str | None = None
+    doubt: str | None = None
 
     @model_validator(mode="after")
     def _event_has_a_review(self) -> Terms:
         if (self.embargo_event is None) != (self.review_by is None):
             raise ValueError("`embargo_event` and `review_by` go together")
         return self
-
-
-class DatasetTerms(Protocol):
-    """What ``effective`` needs of a dataset's contract."""
-
-    @property
-    def licence(self) -> str:
-        """SPDX expression."""
-
-    @property
-    def embargo(self) -> Embargo | None:
-        """None: the dataset as a whole is under no embargo."""
 
 
 @dataclass(frozen=True)
@@ -67,25 +59,30 @@ class _Verdict:
     obligations: tuple[str, ...] = ()
 
 
-def effective(dataset: DatasetTerms, row_licence: str | None, row_embargo: date | None) -> Terms:
+def effective(
+    dataset: DatasetTerms, row_licence: str | None, row_embargo: date | None, found: Sequence[Found] = ()
+) -> Terms:
     """The terms in force for rows that say this of themselves.
 
     A row's own licence counts before its dataset's; only null means that the row says nothing. Of two embargo
     days the later one counts, and a dataset's event holds all its rows: no row lifts its dataset's embargo.
+    Doubt about the dataset's licence holds all its rows too.
 
     Args:
         dataset: the terms in the dataset's contract.
         row_licence: the rows' ``_licence``.
         row_embargo: the rows' ``_embargo_until``, with the contract's months already added.
+        found: the licence words in the bytes that the rows were read from.
     """
     embargo = dataset.embargo
     days = [day for day in (embargo.until if embargo else None, row_embargo) if day is not None]
     return Terms(
-        licence=dataset.licence if row_licence is None else row_licence,
+        licence=normalise(dataset.licence if row_licence is None else row_licence),
         embargo_until=max(days, default=None),
         embargo_event=embargo.event if embargo else None,
         review_by=embargo.review_by if embargo else None,
         undated_column=embargo.column if embargo and row_embargo is None else None,
+        doubt=_doubt(dataset.licence, tuple(dataset.evidence), tuple(found), dataset.resolution),
     )
 
 
@@ -114,6 +111,19 @@ def decide(terms: Terms, profile: Profile, today: date) -> Decision:
     )
 
 
+@lru_cache(maxsize=256)
+def _doubt(
+    licence: str, evidence: tuple[Finding, ...], found: tuple[Found, ...], resolution: Resolution | None
+) -> str | None:
+    judged = judge(licence, evidence, found, resolution)
+    if judged.state == "agreement" or normalise(licence) in UNSTATED:  # unstated is withheld in any case
+        return None
+    if judged.state == "conflict":
+        # The words themselves are bytes of a source that is withheld: they are not quoted at a door.
+        return f"the evidence contradicts {licence}: it names {', '.join(judged.contradicting)}"
+    return f"no evidence names {licence}: say with `licence:` beside a quote how its words read"
+
+
 def _judge(expression: str | None, profile: Profile) -> _Verdict:
     try:
         alternatives = obligations(expression or "")
@@ -138,7 +148,7 @@ def _refusal(nearest: Alternative, profile: Profile, alternatives: int) -> str:
 
 def _lasting_holds(terms: Terms, today: date) -> list[str]:
     """The holds that the calendar does not lift."""
-    holds = []
+    holds = [] if terms.doubt is None else [terms.doubt]
     if terms.embargo_event is not None:
         state = "due by" if terms.review_by and today <= terms.review_by else "overdue since"
         holds.append(f"under embargo until {terms.embargo_event}; review {state} {terms.review_by}")

@@ -1,0 +1,264 @@
+"""Where the records and the wanted fields of delimited text lie in a block of bytes, found by compiled code.
+
+Everything here speaks of byte positions in one block of UTF-8 text; nothing is copied until ``strings`` gathers
+a column. ``scan`` locates; what a fault means to the record is the caller's to say.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, TypeAlias
+
+import numba
+import numpy as np
+import pyarrow as pa
+
+Array: TypeAlias = np.ndarray[Any, Any]
+
+_compiled = numba.njit(nogil=True, cache=True)
+
+_FEED, _RETURN = ord("\n"), ord("\r")
+_BLANK = np.zeros(256, dtype=np.bool_)
+_BLANK[[ord(character) for character in " \t\n\r\v\f"]] = True
+# U+00A0, the no-break space, is C2 A0 in UTF-8.
+_NO_BREAK = (0xC2, 0xA0)
+
+
+class Scan(NamedTuple):
+    """The records of a block; lines without any character are none.
+
+    ``begin`` and ``size`` have the shape (wanted fields, records), the others (records). ``doubled`` tells fields
+    in which a quote is written twice; it has no records where nothing is quoted.
+    """
+
+    start: Array
+    """The first byte of the record, and in ``end`` the byte after its last."""
+    end: Array
+    line: Array
+    """How many line ends of the block come before the record."""
+    counts: Array
+    """How many fields it has."""
+    stray: Array
+    """The number (from 1) of a field with text after its closing quote, or 0."""
+    begin: Array
+    size: Array
+    doubled: Array
+    consumed: int
+    """Up to where the block holds whole records."""
+    lines: int
+    """How many line ends lie before that."""
+
+
+def scan(text: Array, delimiter: int, quote: int, newline: int, slots: Array, wanted: int) -> Scan:
+    """Locate the records of a block, and of field ``i`` the slot ``slots[i]`` (-1: not wanted).
+
+    Characters are given as byte values; ``quote`` is -1 where nothing is quoted. With LF as ``newline``, CR LF is
+    a line end too. A record that the block does not end is left for the next block.
+    """
+    # One more for the record that the block does not end.
+    rows = int(_count(text, newline)) + 1
+    start, end, line, counts, stray = np.zeros((5, rows), dtype=np.int32)
+    begin, size = np.zeros((2, wanted, rows), dtype=np.int32)
+    doubled = np.zeros((wanted, rows if quote >= 0 else 0), dtype=np.bool_)
+    basic = (start, end, line, counts)
+    if quote < 0:
+        records, consumed, lines = _plain(text, delimiter, newline, slots, *basic, begin, size)
+    else:
+        records, consumed, lines = _quoted(text, delimiter, quote, newline, slots, *basic, stray, begin, size, doubled)
+    n = int(records)
+    return Scan(
+        start[:n], end[:n], line[:n], counts[:n], stray[:n], begin[:, :n], size[:, :n], doubled[:, :n],
+        int(consumed), int(lines),
+    )  # fmt: skip
+
+
+@_compiled
+def _count(text: Array, sought: int) -> int:
+    number = 0
+    for at in range(text.size):
+        number += text[at] == sought
+    return number
+
+
+@_compiled
+def _trimmed(text: Array, begin: int, end: int, newline: int) -> int:
+    """The end without the CR of a CR LF."""
+    if newline == _FEED and end > begin and text[end - 1] == _RETURN:
+        return end - 1
+    return end
+
+
+@_compiled
+def _plain(
+    text: Array,
+    delimiter: int,
+    newline: int,
+    slots: Array,
+    start: Array,
+    end: Array,
+    line: Array,
+    count: Array,
+    begin: Array,
+    size: Array,
+) -> tuple[int, int, int]:
+    row, lines, opened, field, number = 0, 0, 0, 0, 0
+    for at in range(text.size):
+        character = text[at]
+        if character == delimiter:
+            if number < slots.size and slots[number] >= 0:
+                begin[slots[number], row] = field
+                size[slots[number], row] = at - field
+            number += 1
+            field = at + 1
+        elif character == newline:
+            stop = _trimmed(text, field, at, newline)
+            if stop > opened:
+                if number < slots.size and slots[number] >= 0:
+                    begin[slots[number], row] = field
+                    size[slots[number], row] = stop - field
+                start[row], end[row], line[row], count[row] = opened, stop, lines, number + 1
+                row += 1
+            lines += 1
+            opened = field = at + 1
+            number = 0
+    return row, opened, lines
+
+
+@_compiled
+def _closing(text: Array, at: int, quote: int, newline: int) -> tuple[int, bool, int]:
+    """Of a quoted field that begins at ``at``: its closing quote (or -1), whether it has quotes, its line ends."""
+    doubled, lines = False, 0
+    while at < text.size:
+        if text[at] == quote:
+            if at + 1 < text.size and text[at + 1] == quote:
+                doubled = True
+                at += 1
+            else:
+                return at, doubled, lines
+        elif text[at] == newline:
+            lines += 1
+        at += 1
+    return -1, doubled, lines
+
+
+@_compiled
+def _ending(text: Array, at: int, delimiter: int, newline: int) -> int:
+    """The delimiter or line end that comes next, or the end of the text."""
+    while at < text.size and text[at] != delimiter and text[at] != newline:
+        at += 1
+    return at
+
+
+@_compiled
+def _field(text: Array, at: int, delimiter: int, quote: int, newline: int) -> tuple[int, int, int, bool, bool, int]:
+    """Begin and end of the value at ``at``, what ends it (-1: not in this block), doubled, stray, line ends."""
+    if at < text.size and text[at] == quote:
+        close, doubled, lines = _closing(text, at + 1, quote, newline)
+        if close < 0:
+            return at, at, -1, False, False, 0
+        stop = _ending(text, close + 1, delimiter, newline)
+        after = stop
+        if stop < text.size and text[stop] == newline:
+            after = _trimmed(text, close + 1, stop, newline)
+        return at + 1, close, stop if stop < text.size else -1, doubled, after > close + 1, lines
+    stop = _ending(text, at, delimiter, newline)
+    if stop >= text.size:
+        return at, at, -1, False, False, 0
+    end = _trimmed(text, at, stop, newline) if text[stop] == newline else stop
+    return at, end, stop, False, False, 0
+
+
+@_compiled
+def _quoted(
+    text: Array,
+    delimiter: int,
+    quote: int,
+    newline: int,
+    slots: Array,
+    start: Array,
+    end: Array,
+    line: Array,
+    count: Array,
+    stray: Array,
+    begin: Array,
+    size: Array,
+    doubled: Array,
+) -> tuple[int, int, int]:
+    row, lines, opened, at, number, inside, wrong = 0, 0, 0, 0, 0, 0, 0
+    while at < text.size:
+        first, last, stop, twice, stands_out, within = _field(text, at, delimiter, quote, newline)
+        if stop < 0:
+            break
+        if number < slots.size and slots[number] >= 0:
+            begin[slots[number], row] = first
+            size[slots[number], row] = last - first
+            doubled[slots[number], row] = twice
+        number += 1
+        inside += within
+        if stands_out and wrong == 0:
+            wrong = number
+        at = stop + 1
+        if text[stop] == newline:
+            if _trimmed(text, opened, stop, newline) > opened:
+                start[row], end[row], line[row] = opened, _trimmed(text, opened, stop, newline), lines
+                count[row], stray[row] = number, wrong
+                row += 1
+            lines += inside + 1
+            opened, number, inside, wrong = at, 0, 0, 0
+    return row, opened, lines
+
+
+@_compiled
+def _is_blank(text: Array, begin: int, size: int) -> bool:
+    at, stop = begin, begin + size
+    while at < stop:
+        if _BLANK[text[at]]:
+            at += 1
+        elif text[at] == _NO_BREAK[0] and at + 1 < stop and text[at + 1] == _NO_BREAK[1]:
+            at += 2
+        else:
+            return False
+    return True
+
+
+@_compiled
+def _gather(text: Array, begin: Array, size: Array) -> tuple[Array, Array, Array]:
+    offsets = np.zeros(begin.size + 1, dtype=np.int32)
+    valid = np.zeros(begin.size, dtype=np.bool_)
+    for row in range(begin.size):
+        valid[row] = size[row] > 0 and not _is_blank(text, begin[row], size[row])
+        offsets[row + 1] = offsets[row] + (size[row] if valid[row] else 0)
+    data = np.empty(offsets[-1], dtype=np.uint8)
+    for row in range(begin.size):
+        source, start = begin[row], offsets[row]
+        for at in range(offsets[row + 1] - start):
+            data[start + at] = text[source + at]
+    return offsets, valid, data
+
+
+@_compiled
+def _gather_doubled(text: Array, begin: Array, size: Array, doubled: Array, quote: int) -> tuple[Array, Array, Array]:
+    """As ``_gather``, with one quote for each two where ``doubled``."""
+    offsets = np.zeros(begin.size + 1, dtype=np.int32)
+    valid = np.zeros(begin.size, dtype=np.bool_)
+    data = np.empty(size.sum(), dtype=np.uint8)
+    to = 0
+    for row in range(begin.size):
+        valid[row] = size[row] > 0 and not _is_blank(text, begin[row], size[row])
+        at, stop = begin[row], begin[row] + (size[row] if valid[row] else 0)
+        while at < stop:
+            data[to] = text[at]
+            to += 1
+            at += 2 if doubled[row] and text[at] == quote else 1
+        offsets[row + 1] = to
+    return offsets, valid, data[:to]
+
+
+def strings(text: Array, found: Scan, slot: int, quote: int) -> pa.StringArray:
+    """One wanted field as a column; what is empty or blank becomes null."""
+    begin, size = found.begin[slot], found.size[slot]
+    if found.doubled.size and found.doubled[slot].any():
+        offsets, valid, data = _gather_doubled(text, begin, size, found.doubled[slot], quote)
+    else:
+        offsets, valid, data = _gather(text, begin, size)
+    mask = None if valid.all() else pa.py_buffer(np.packbits(valid, bitorder="little"))
+    return pa.StringArray.from_buffers(len(begin), pa.py_buffer(offsets), pa.py_buffer(data), mask)

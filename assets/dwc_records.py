@@ -1,0 +1,189 @@
+"""The records of a core or an extension as batches of text columns, each record sound or with its first fault.
+
+What the files are is ``assets.dwc_meta``'s concern, and which of them to read is the reader's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from assets import delimited_scan, dwc_meta
+from assets.delimited import Block, Lines
+from assets.dwc_archive import Archive
+from assets.dwc_meta import Described, Dialect
+from assets.readers import SOURCE_FIELDS
+from catalog.errors import SourceError
+
+MAX_RAW = 64_000
+
+
+def records(
+    archive: Archive, described: Described, wanted: list[str], *, keeps_raw: bool = False, may_be_empty: bool = False
+) -> Iterator[pa.RecordBatch]:
+    """The records of all files of a core or an extension: SOURCE_FIELDS, then the wanted columns.
+
+    ``_source`` counts in each batch from 0. With ``keeps_raw`` every record has its ``_raw``.
+
+    Raises:
+        SourceError: a file is damaged, or empty unless it ``may_be_empty``.
+    """
+    for name in described.files:
+        with archive.open(name) as stream:
+            lines = Lines(stream, described.dialect)
+            if lines.is_empty and not may_be_empty:
+                raise SourceError(f"{name} of {archive.name} is empty", "ask the publisher for a whole archive")
+            plan = _plan(described, archive.shown(name), lines.skip(described.dialect.header_lines), wanted)
+            for block in lines.blocks(plan.slots, plan.wanted):
+                if plan.width == 0:
+                    plan = plan._replace(width=max(described.width, int(block.scan.counts[0])))
+                yield _Records(block, plan, lines.encoding).batch(keeps_raw=keeps_raw)
+
+
+class _Column(NamedTuple):
+    """Where a column's values come from: a slot of the scan (or None), and what stands in for an empty value."""
+
+    name: str
+    slot: int | None
+    default: str | None
+
+
+class _Plan(NamedTuple):
+    """What to take from each record of one file; ``width`` is 0 until its first record tells."""
+
+    file: str
+    dialect: Dialect
+    columns: tuple[_Column, ...]
+    slots: np.ndarray
+    wanted: int
+    identity: int | None
+    width: int
+    names: tuple[str, ...]
+
+
+def _plan(described: Described, file: str, header: str, wanted: list[str]) -> _Plan:
+    fields = {name: described.field(name) for name in wanted}
+    indexes = [described.identity, *(field.index for field in fields.values() if field)]
+    order = sorted({index for index in indexes if index is not None})
+    slots = np.full(max(order, default=-1) + 1, -1, dtype=np.int64)
+    slots[order] = np.arange(len(order))
+    columns = tuple(
+        _Column(name, None if field.index is None else int(slots[field.index]), field.default)
+        for name, field in fields.items()
+        if field
+    )
+    names = {field.index: field.name for field in described.fields}
+    return _Plan(
+        file,
+        described.dialect,
+        columns,
+        slots,
+        len(order),
+        None if described.identity is None else int(slots[described.identity]),
+        _width(described, file, header),
+        tuple(names.get(index, "") for index in range(described.width)),
+    )
+
+
+def _width(described: Described, file: str, header: str) -> int:
+    """How many fields a record has: as its header line, else 0 for as its first record."""
+    cells = dwc_meta.cells(header, described.dialect)
+    if len(cells) >= described.width:
+        return len(cells)
+    known = {field.name.lower() for field in described.fields}
+    if any(dwc_meta.local(cell).lower() in known for cell in cells):
+        raise SourceError(
+            f"meta.xml gives {file} {described.width} columns, but its header line has {len(cells)}",
+            "ask the publisher for a sound archive, or mend meta.xml",
+        )
+    return 0
+
+
+class _Records:
+    """The records of one block, each sound or with the first fault found in it."""
+
+    def __init__(self, block: Block, plan: _Plan, encoding: str) -> None:
+        self.block, self.plan, self.scan = block, plan, block.scan
+        self.rows = len(block.scan.counts)
+        self.faults: dict[int, str] = dict.fromkeys(range(self.rows), block.fault) if block.fault else {}
+        for row in np.flatnonzero(self.scan.stray):
+            self._refuse(row, f"{self._called(int(self.scan.stray[row]))} has text after its closing quote")
+        for row in np.flatnonzero(self.scan.counts != plan.width):
+            self._refuse(row, f"the record has {self.scan.counts[row]} fields, expected {plan.width}")
+        self._refuse_undecodable(encoding)
+        self._refuse_zeros()
+
+    def batch(self, *, keeps_raw: bool) -> pa.RecordBatch:
+        """The columns, null in the records at fault."""
+        columns = {column.name: self._column(column) for column in self.plan.columns}
+        slot = self.plan.identity
+        record = pa.nulls(self.rows, pa.string()) if slot is None else self._strings(slot)
+        errors = raw = pa.nulls(self.rows, pa.string())
+        if self.faults:
+            sound = np.ones(self.rows, dtype=np.bool_)
+            sound[list(self.faults)] = False
+            columns = {name: pc.if_else(pa.array(sound), column, None) for name, column in columns.items()}
+            record = pc.if_else(pa.array(self.scan.counts == self.plan.width), record, None)
+            errors = pa.array([self.faults.get(row) for row in range(self.rows)], pa.string())
+        if self.faults or keeps_raw:
+            shown = [self._raw(row) if keeps_raw or row in self.faults else None for row in range(self.rows)]
+            raw = pa.array(shown, pa.string())
+        numbers = pa.array(self.scan.line + np.int64(self.block.line)).cast(pa.string())
+        position = pc.binary_join_element_wise(f"{self.plan.file} line ", numbers, "")
+        fixed = [pa.array(np.arange(self.rows)), position, record, errors, raw]
+        schema = pa.schema([*SOURCE_FIELDS, *((name, pa.string()) for name in columns)])
+        return pa.record_batch([*fixed, *columns.values()], schema=schema)
+
+    def _strings(self, slot: int) -> pa.StringArray:
+        quote = ord(self.plan.dialect.quote) if self.plan.dialect.quote else -1
+        return delimited_scan.strings(self.block.text, self.scan, slot, quote)
+
+    def _column(self, column: _Column) -> pa.Array:
+        if column.slot is None:
+            return pa.repeat(pa.scalar(column.default, pa.string()), self.rows)
+        found = self._strings(column.slot)
+        return found if column.default is None else pc.fill_null(found, column.default)
+
+    def _refuse(self, row: int | np.integer[Any], reason: str) -> None:
+        self.faults.setdefault(int(row), reason)
+
+    def _bytes(self, row: int) -> bytes:
+        return self.block.data[self.scan.start[row] : self.scan.end[row]]
+
+    def _raw(self, row: int) -> str:
+        return self._bytes(row)[:MAX_RAW].decode("utf-8", "replace")
+
+    def _called(self, number: int) -> str:
+        """What a person calls the field of that number, from 1."""
+        names = self.plan.names
+        return f"field {number}" + (f" ({names[number - 1]})" if number <= len(names) and names[number - 1] else "")
+
+    def _refuse_undecodable(self, encoding: str) -> None:
+        """Blank out the records that are not text, so that their bytes reach no column."""
+        if self.block.data.isascii():
+            return
+        try:
+            self.block.data.decode("utf-8")
+        except UnicodeDecodeError:
+            bad = []
+            for row in range(self.rows):
+                try:
+                    self._bytes(row).decode("utf-8")
+                except UnicodeDecodeError as error:
+                    bad.append(row)
+                    where = f"at its byte {error.start + 1}"
+                    if not self.plan.dialect.quote:
+                        before = self._bytes(row)[: error.start].count(self.plan.dialect.delimiter.encode())
+                        where += f", in {self._called(before + 1)}"
+                    self._refuse(row, f"the record is not {encoding.upper()} text {where}")
+            self.scan.size[:, bad] = 0
+
+    def _refuse_zeros(self) -> None:
+        if b"\0" in self.block.data:
+            for row in range(self.rows):
+                if b"\0" in self._bytes(row):
+                    self._refuse(row, "the record has a NUL byte, as no text has")

@@ -1,0 +1,67 @@
+"""The terms in a dataset's contract: licence with its evidence, attribution, embargo, and what rows say for themselves."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from catalog.rights.embargo import Day, Embargo
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Finding(_Part):
+    """Dated evidence of a licence: where it was read, when, and the words."""
+
+    url: str | None = None
+    file: str | None = None
+    read_on: Day
+    quote: str = Field(min_length=1)
+    licence: str | None = Field(
+        None, description="how the reader takes the words, as SPDX, where they do not name a licence themselves"
+    )
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Finding:
+        if (self.url is None) == (self.file is None):
+            raise ValueError("give `url` or `file`: the one place where the words were read")
+        return self
+
+
+class Resolution(_Part):
+    """A person's word on evidence that contradicts the declared licence."""
+
+    by: str = Field(min_length=1, description="who decided")
+    on: Day = Field(description="when")
+    why: str = Field(min_length=1)
+    over: tuple[str, ...] = Field(
+        min_length=1, description="what was set aside: SPDX ids, or the words; what is not named here still blocks"
+    )
+
+
+class RowLicence(_Part):
+    """The source column that holds each row's own licence."""
+
+    column: str
+
+
+class Sensitive(_Part):
+    """Records whose place must not be told better than to a cell of a grid."""
+
+    when: str = Field(min_length=1, description="SQL condition over source columns; where it is unknown it holds")
+    cell: float = Field(gt=0, le=10, description="width of the grid's cells in degrees, such as 0.1")
+    reason: str = Field(min_length=1, description="goes into dataGeneralizations")
+
+
+class DatasetTerms(_Part):
+    """On what terms the dataset may be used, and how we know."""
+
+    licence: str
+    evidence: tuple[Finding, ...] = Field(min_length=1)
+    resolution: Resolution | None = None
+    attribution: str
+    citation: dict[str, str] = Field(default_factory=dict, description="doi, url or text")
+    embargo: Embargo | None = None
+    row_licence: RowLicence | None = None
+    sensitive: tuple[Sensitive, ...] = ()

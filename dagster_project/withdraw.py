@@ -1,0 +1,133 @@
+"""Withdrawal: a version is taken back. The tombstone comes first, so that readers stop at once; then its bytes go."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from catalog.dataset import Dataset
+from catalog.errors import BusyError, UnknownVersionError
+from catalog.records import Release, Version, Withdrawal
+from dagster_project.component import asset_key
+from dagster_project.curate import House
+from dagster_project.settings import Settings
+from dagster_project.tombstones import contract_of, remove_raw
+
+
+@dataclass(frozen=True)
+class Withdrawn:
+    """What came of a withdrawal. ``releases`` hold the version still: they are files in other hands."""
+
+    tombstone: Withdrawal
+    files_removed: int
+    raw_removed: int
+    runs_forgotten: int
+    releases: tuple[Release, ...]
+
+
+def withdraw(house: House, name: str, number: int, reason: str, by: str, contract: Dataset | None) -> Withdrawn:
+    """Take a version back: no reader gets it from now on, and its bytes are removed from warehouse and raw store.
+
+    May be repeated: a repeated call keeps the first tombstone and goes on with what was left. The number is never
+    used again; if the version is the newest, the dataset has no current version until a new run commits one.
+
+    Args:
+        house: where the version is.
+        name: of its dataset.
+        number: of the version.
+        reason: why, for everyone who asks for it later.
+        by: who decided.
+        contract: the dataset's contract; None if it is gone or broken, so that the same bytes stay out under any.
+
+    Raises:
+        UnknownVersionError: there never was such a version.
+        BusyError: a run is at work on the dataset; the tombstone stands, the bytes wait for a repeated call.
+        StorageError: a file cannot be removed; the tombstone stands.
+    """
+    ledger = house.ledger
+    version = ledger.recorded(name, number)
+    if version is None:
+        raise UnknownVersionError(f"there is no version {name}@{number}", f"see `winnow versions {name}`")
+    tombstone = ledger.withdrawal(name, number)
+    if tombstone is None:
+        tombstone = Withdrawal(
+            dataset=name,
+            number=number,
+            by=by,
+            at=house.clock(),
+            reason=reason,
+            snapshot_sha256=version.snapshot_sha256,
+            contract=contract_of(contract) if contract else "",
+        )
+        ledger.record_withdrawal(tombstone)
+    try:
+        with ledger.hold(name):
+            files, raw = _remove(house, version)
+    except BusyError as error:
+        raise BusyError(
+            f"{error.problem}: {version} is withdrawn and nobody reads it any more, but its bytes are still there",
+            "when that run has ended, give the same command again to remove them",
+        ) from None
+    runs = _forget_runs(house.settings, version)
+    releases = tuple(release for release in ledger.releases() if str(version) in release.versions)
+    return Withdrawn(tombstone, files, raw, runs, releases)
+
+
+def _remove(house: House, version: Version) -> tuple[int, int]:
+    """Remove a withdrawn version's files from the warehouse and from the raw store; how many they were."""
+    ledger, name = house.ledger, version.dataset
+    gone = ledger.runs_taken_back(name)
+    kept = [stage for stage in ledger.stages(name) if stage.run_id not in gone]
+    spare = [file for stage in kept for table in stage.tables for file in table.files]
+    spare += [file for stage in kept for file in stage.quarantine]
+    tombstones = (ledger.recorded(name, each.number) for each in ledger.withdrawals(name))
+    withdrawn = [each for each in tombstones if each is not None]
+    files = house.warehouse.withdraw(version, ledger.versions(name), withdrawn, spare)
+    snapshot = ledger.snapshot_by_sha256(name, version.snapshot_sha256)
+    raw = remove_raw(ledger, house.settings.raw, snapshot) if snapshot else []
+    with suppress(FileNotFoundError):
+        shutil.rmtree(house.settings.private(name))  # errors that quote records
+    return len(files), len(raw)
+
+
+def _forget_runs(settings: Settings, version: Version) -> int:
+    """Remove Dagster's records of the runs that showed rows of a version in their preview."""
+    if not settings.dagster.is_dir():
+        return 0
+    import dagster as dg
+
+    from dagster_project.run import dagster_instance
+
+    key = asset_key("published", version.dataset)
+    forgotten = set()
+    with dagster_instance(settings) as instance:
+        cursor = None
+        while True:
+            page = instance.fetch_materializations(key, limit=100, cursor=cursor)
+            for record in page.records:
+                shown = record.asset_materialization
+                if shown and shown.metadata.get("version") == dg.MetadataValue.text(str(version)):
+                    forgotten.add(record.run_id)
+            cursor = page.cursor
+            if not page.has_more:
+                break
+        latest = instance.get_latest_materialization_event(key)
+        for run_id in forgotten:
+            with suppress(dg.DagsterRunNotFoundError):
+                instance.delete_run(run_id)
+        if latest is not None and latest.run_id in forgotten:
+            instance.wipe_assets([key])  # Dagster keeps a copy of the latest event with the asset
+    if forgotten:
+        _overwrite(settings.dagster)
+    return len(forgotten)
+
+
+def _overwrite(folder: Path) -> None:
+    """SQLite leaves deleted rows' bytes in its files until it writes them anew."""
+    for path in folder.rglob("*.db"):
+        with suppress(sqlite3.Error), closing(sqlite3.connect(path, timeout=10)) as database:
+            database.execute("VACUUM")
+            database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
