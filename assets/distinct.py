@@ -15,6 +15,8 @@ Mask = npt.NDArray[np.bool_]
 
 def translated(column: pa.Array, read: Callable[[str], Any], kind: pa.DataType) -> pa.Array:
     """``read`` of each value; null stays null."""
+    if column.null_count == len(column):
+        return pa.nulls(len(column), kind)
     coded = pc.dictionary_encode(column)
     known = pa.array([read(text) for text in coded.dictionary.to_pylist()], kind)
     return known.take(coded.indices)
@@ -28,11 +30,15 @@ def mask(condition: pa.Array) -> Mask:
 
 def given(column: pa.Array) -> Mask:
     """Which rows have a value."""
+    if column.null_count in (0, len(column)):
+        return np.full(len(column), column.null_count == 0 and len(column) > 0)
     return mask(pc.is_valid(column))
 
 
 def numbers(column: pa.Array, kind: pa.DataType, read: Callable[[str], Any]) -> pa.Array:
     """Text as numbers: by Arrow where all of it is plain, else ``read`` of each value; what is none becomes null."""
+    if column.null_count == len(column):
+        return pa.nulls(len(column), kind)
     try:
         found = pc.cast(column, kind)
     except pa.ArrowInvalid:

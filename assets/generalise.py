@@ -110,7 +110,7 @@ def _cells(few: dict[str, pa.Array], cell: Floats) -> dict[str, pa.Array]:
     # What is on no globe stays so, for the gate to refuse rather than for a cell to hide.
     on_globe = (abs(latitude) <= 90) & (abs(longitude) <= 180)
     absent = {name: ~pc.is_valid(few[name]).to_numpy(zero_copy_only=False) for name in (LATITUDE, LONGITUDE)}
-    middle = {LATITUDE: (south + north) / 2, LONGITUDE: (west + east) / 2}
+    middle = {LATITUDE: np.round((south + north) / 2, 9), LONGITUDE: np.round((west + east) / 2, 9)}
     limits = {LATITUDE: 91.0, LONGITUDE: 181.0}
     told = {
         name: pa.array(np.where(on_globe | absent[name], middle[name], limits[name]), mask=absent[name])
@@ -124,8 +124,8 @@ def _cells(few: dict[str, pa.Array], cell: Floats) -> dict[str, pa.Array]:
 
 
 def _rounded_up(metres: Floats) -> Floats:
-    """To two digits, upwards; the margin is for the rounding of doubles."""
-    metres = np.maximum(np.nan_to_num(metres, nan=1.0), 1.0) * (1 + 1e-9)
+    """To two digits, upwards; the margin is for the rounding of doubles and of the centre."""
+    metres = np.maximum(np.nan_to_num(metres, nan=1.0), 1.0) * (1 + 1e-9) + 0.001
     unit = 10.0 ** (np.floor(np.log10(metres)) - 1)
     found: Floats = np.ceil(metres / unit) * unit
     return found

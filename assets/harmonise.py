@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from assets.exact_casts import exact
 from assets.generalise import generalise
 from assets.readers import SOURCE_FIELDS
-from assets.transforms import reads, transform
+from assets.transforms import reads, rows_per_batch, transform
 from catalog.dataset import Dataset, Mapping, TableMapping
 from catalog.errors import HarmoniseError
 from catalog.expressions import expression_columns
@@ -35,6 +36,8 @@ HARMONISED_FIELDS = (
     pa.field("_failures", pa.list_(FAILURE)),
 )
 """What follows the canonical columns (with ``_raw``, the source's own values as a struct) until the gate."""
+
+GATHERED_BYTES = 32 << 20
 
 _PLAIN = re.compile(r'[A-Za-z_]\w*|"[^"]+"')
 
@@ -79,12 +82,25 @@ def _harmonised(batches: pa.RecordBatchReader, dataset: Dataset, table: Table, p
     derive = transform(table.transform) if table.transform else None
     projection: Projection | None = None
     with contextlib.closing(_locked()) as connection:
-        for batch in batches:
+        for batch in _gathered(batches, rows_per_batch(table.transform) if table.transform else 1):
             source = derive(batch) if derive else batch
             if source.num_rows == 0:
                 continue
             projection = projection or Projection.build(dataset, table, source.schema, part)
             yield projection.apply(connection, source)
+
+
+def _gathered(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
+    """Small batches put together until they have that many rows, or GATHERED_BYTES."""
+    waiting: list[pa.RecordBatch] = []
+    for batch in batches:
+        waiting.append(batch)
+        gathered = sum(one.num_rows for one in waiting)
+        if gathered >= rows or sum(one.nbytes for one in waiting) >= GATHERED_BYTES:
+            yield waiting[0] if len(waiting) == 1 else pa.concat_batches(waiting)
+            waiting = []
+    if waiting:
+        yield pa.concat_batches(waiting)
 
 
 def _locked() -> duckdb.DuckDBPyConnection:
@@ -109,6 +125,8 @@ class Term:
     said: str
     reads: tuple[str, ...]
     attempt: str | None = None
+    passes: bool = False
+    """Whether it is the source column as it stands, or nothing; SQL need not see it."""
 
 
 @dataclass(frozen=True)
@@ -129,10 +147,10 @@ class Projection:
         terms = tuple(_term(column, mapping.mapping(column.name), source, dataset) for column in table.columns) + tuple(
             _reserved_terms(dataset, table, mapping, source, part)
         )
-        selected = ", ".join(f'{term.value} AS "{term.column.name}"' for term in terms)
+        selected = [f'{term.value} AS "{term.column.name}"' for term in terms if not term.passes]
         failed = ", ".join(f"{term.failed} AS failed_{index}" for index, term in enumerate(terms) if term.failed)
         sensitive = dataset.terms.sensitive
-        parts = [selected, _dropped(mapping, source, dataset), *_holding(sensitive, source, dataset)]
+        parts = [*selected, _dropped(mapping, source, dataset), *_holding(sensitive, source, dataset)]
         parts += [failed] if failed else []
         attempts = "".join(f', {term.attempt} AS "try_{term.column.name}"' for term in terms if term.attempt)
         sql = f"SELECT {', '.join(parts)} FROM (SELECT *{attempts} FROM source)"
@@ -149,9 +167,8 @@ class Projection:
                 "correct the expression below `columns:` or `drop:`",
             ) from None
         connection.unregister("source")
-        canonical = found.select(self.table.arrow_schema.names).combine_chunks()
         lenient = pa.schema([field.with_nullable(True) for field in self.table.arrow_schema])
-        arrays = [_whole(canonical[field.name]).cast(field.type) for field in lenient]
+        arrays = self._arrays(found, source)
         licence = lenient.get_field_index("_licence")
         arrays[licence] = _spdx(arrays[licence])
         if self.sensitive:
@@ -167,6 +184,17 @@ class Projection:
         ]
         schema = pa.schema([*lenient, *HARMONISED_FIELDS, pa.field("_raw", extra[-1].type)])
         return pa.RecordBatch.from_arrays([*arrays, *extra], schema=schema)
+
+    def _arrays(self, found: pa.Table, source: pa.RecordBatch) -> list[pa.Array]:
+        """The canonical columns, in the table's order."""
+        arrays = {}
+        for term in self.terms:
+            name, kind = term.column.name, term.column.arrow.type
+            if not term.passes:
+                arrays[name] = _whole(found[name]).cast(kind)
+            else:
+                arrays[name] = source[term.reads[0]] if term.reads else pa.nulls(source.num_rows, kind)
+        return [arrays[name] for name in self.table.arrow_schema.names]
 
     def _failures(self, found: pa.Table, source: pa.RecordBatch) -> pa.Array:
         """Per row the list of what did not fit; null where all did."""
@@ -202,6 +230,8 @@ def _known(licence: str) -> str:
 
 
 def _whole(column: pa.ChunkedArray) -> pa.Array:
+    if column.num_chunks == 1:
+        return column.chunk(0)
     combined = column.combine_chunks()
     return combined if isinstance(combined, pa.Array) else pa.concat_arrays(combined.chunks)
 
@@ -222,7 +252,7 @@ def _term(column: Column, mapping: Mapping | None, source: pa.Schema, dataset: D
                 f"{dataset.name}: column {column.name!r} is required, but neither mapped nor given by the source",
                 f"map it below `columns:`; the source has: {_listed(source)}",
             )
-        return Term(column, f"CAST(NULL AS {sql_type(column.arrow.type)})", None, "nothing", ())
+        return Term(column, "NULL", None, "nothing", (), passes=True)
     reads = _resolve(mapping.from_, source, dataset)
     plain = bool(_PLAIN.fullmatch(mapping.from_.strip())) and not mapping.values and mapping.unit in (None, column.unit)
     if plain:
@@ -232,7 +262,7 @@ def _term(column: Column, mapping: Mapping | None, source: pa.Schema, dataset: D
 
 def _tried_term(column: Column, expression: str, said: str, reads: tuple[str, ...]) -> Term:
     # TRY gives null on an error; the struct around the value tells that null from a value that is null.
-    attempt = f"TRY(struct_pack(v := {_exact(expression, column.arrow.type)}))"
+    attempt = f"TRY(struct_pack(v := {exact(expression, column.arrow.type)}))"
     name = f'"try_{column.name}"'
     return Term(column, f"{name}.v", f"({name} IS NULL)", f"expression {said!r}", reads, attempt)
 
@@ -240,55 +270,12 @@ def _tried_term(column: Column, expression: str, said: str, reads: tuple[str, ..
 def _plain_term(column: Column, field: pa.Field) -> Term:
     quoted, kind = f'"{field.name}"', column.arrow.type
     if field.type == kind:
-        return Term(column, quoted, None, f"source column {field.name!r}", (field.name,))
+        return Term(column, quoted, None, f"source column {field.name!r}", (field.name,), passes=True)
     if pa.types.is_nested(kind) or pa.types.is_temporal(kind) or pa.types.is_integer(kind):
         return replace(_tried_term(column, quoted, "", (field.name,)), said=f"source column {field.name!r}")
     cast = f"TRY_CAST({quoted} AS {sql_type(kind)})"
     failed = f"({quoted} IS NOT NULL AND {cast} IS NULL)"
     return Term(column, cast, failed, f"source column {field.name!r}", (field.name,))
-
-
-def _exact(expression: str, kind: pa.DataType, depth: int = 0) -> str:
-    """A cast that fails where DuckDB's would round, take 0x1F for a number, drop an offset or leave the calendar."""
-    cast = f"CAST({expression} AS {sql_type(kind)})"
-    text = f"CAST({expression} AS VARCHAR)"
-    if pa.types.is_integer(kind):
-        number = f"CAST({expression} AS DOUBLE)"
-        digits = rf"regexp_full_match({text}, '\s*[+-]?[0-9]+([.]0*)?([eE][+]?[0-9]+)?\s*')"
-        whole = (
-            f"CASE WHEN typeof({expression}) IN ('DOUBLE', 'FLOAT') THEN {number} = trunc({number}) ELSE {digits} END"
-        )
-        return f"CASE WHEN {whole} THEN {cast} ELSE CAST('no integer: ' || {text} AS {sql_type(kind)}) END"
-    if pa.types.is_temporal(kind):
-        # By way of an instant, so that 23:30 in New York is the next day in UTC, by which embargoes lift.
-        moment = f"CAST({expression} AS TIMESTAMPTZ)"
-        last = "9999-12-31 23:59:59.999999+00"
-        known = f"{moment} BETWEEN TIMESTAMPTZ '0001-01-01 00:00:00+00' AND TIMESTAMPTZ '{last}'"
-        # The words come first: DuckDB 1.5 passes over what follows a date.
-        beyond = f"CAST('beyond the calendar: ' || {text} AS {sql_type(kind)})"
-        return f"CASE WHEN {known} THEN CAST({moment} AS {sql_type(kind)}) ELSE {beyond} END"
-    if pa.types.is_nested(kind) and (texts := _texts(kind)) != kind:
-        return _exact_parts(f"CAST({expression} AS {sql_type(texts)})", kind, depth)
-    return cast
-
-
-def _exact_parts(value: str, kind: pa.DataType, depth: int) -> str:
-    """The same for each element of a list and each field of a struct, whose parts come as text."""
-    if pa.types.is_list(kind):
-        return f"list_transform({value}, lambda e{depth}: {_exact(f'e{depth}', kind.value_type, depth + 1)})"
-    parts = ", ".join(
-        f'"{field.name}" := {_exact(f"""({value})."{field.name}" """, field.type, depth)}' for field in kind
-    )
-    return f"CASE WHEN {value} IS NOT NULL THEN struct_pack({parts}) END"
-
-
-def _texts(kind: pa.DataType) -> pa.DataType:
-    """The type with text in place of integers, dates and times, whose casts are not exact by themselves."""
-    if pa.types.is_list(kind):
-        return pa.list_(_texts(kind.value_type))
-    if pa.types.is_struct(kind):
-        return pa.struct([field.with_type(_texts(field.type)) for field in kind])
-    return pa.string() if pa.types.is_integer(kind) or pa.types.is_temporal(kind) else kind
 
 
 def _expression(column: Column, mapping: Mapping) -> str:
@@ -343,7 +330,7 @@ def _reserved_terms(
         yield Term(column("_embargo_until"), "CAST(NULL AS DATE)", None, "", ())
     else:
         reads = _resolve(embargo.column, source, dataset)
-        until = f"{_exact(f'({embargo.column})', pa.date32())} + INTERVAL {embargo.months} MONTH"
+        until = f"{exact(f'({embargo.column})', pa.date32())} + INTERVAL {embargo.months} MONTH"
         yield _tried_term(column("_embargo_until"), f"({until})", embargo.column, reads)
 
 

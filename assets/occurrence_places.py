@@ -17,7 +17,7 @@ from assets.occurrence_words import WGS84, datum
 Floats = npt.NDArray[np.float64]
 
 _METRES_PER_FOOT = 0.3048
-_MEASURE = re.compile(r"(?:ca?\.? ?|~)?([+-]?[\d.,]+)\s*(m|metres?|meters?|ft\.?|feet|foot)?\.?(?: ?a\.?s\.?l\.?)?", re.I)
+_MEASURE = re.compile(r"([+-]?[\d.,]+)\s*(m|metres?|meters?|ft\.?|feet|foot)?\.?(?: ?a\.?s\.?l\.?)?", re.I)
 ELEVATIONS = (-5000.0, 17_000.0)
 """Metres; what GBIF holds likely: no land or dive is beyond."""
 DEPTHS = (0.0, 11_000.0)
@@ -84,8 +84,7 @@ class Places:
         moved, failed = self._moved(code, other) if other.any() else (other, other)
         self.issues["COORDINATE_REPROJECTED"] = moved
         self.issues["COORDINATE_REPROJECTION_FAILED"] = failed
-        name = pa.array(np.where(in_wgs84 | moved, "WGS84", ""), pa.string())
-        self.columns["geodeticDatum"] = pc.if_else(pa.array(in_wgs84 | moved), name, None)
+        self.columns["geodeticDatum"] = pc.if_else(pa.array(in_wgs84 | moved), "WGS84", pa.scalar(None, pa.string()))
         lost = at & ~in_wgs84 & ~moved
         self._keep("verbatimSRS", said, lost | moved)
 
@@ -117,6 +116,9 @@ class Places:
     def _range(self, what: str, issue: str, likely: tuple[float, float]) -> None:
         names = [f"{end}{what}InMeters" for end in ("minimum", "maximum")]
         said = [self._said(name) for name in names]
+        if not any(given(column).any() for column in said):
+            self.columns |= {name: pa.nulls(self._rows, pa.float64()) for name in names}
+            return
         low, high = (numbers(column, pa.float64(), metres) for column in said)
         unread = [given(text) & ~given(value) for text, value in zip(said, (low, high), strict=True)]
         for text, rows in zip(said, unread, strict=True):
@@ -154,7 +156,7 @@ def number(text: str) -> float | None:
 
 
 def metres(text: str) -> float | None:
-    """A height in metres or feet as metres; a range or words are None. A comma before three digits is no decimal one."""
+    """A height in metres or feet as metres; a range or words are None. A comma before three digits is none."""
     found = _MEASURE.fullmatch(text.strip())
     if found is None or re.search(r",\d{3}$", found[1]):
         return None
@@ -167,5 +169,5 @@ def _transformer(code: int) -> Any:
     from pyproj import Transformer, network
 
     # What a grid on the network would change must not depend on the network.
-    network.set_network_enabled(active=False)
+    network.set_network_enabled(active=False)  # type: ignore[attr-defined]
     return Transformer.from_crs(f"EPSG:{code}", f"EPSG:{WGS84}", always_xy=True, allow_ballpark=False)

@@ -18,10 +18,11 @@ Days = npt.NDArray[np.int64]
 EARLIEST = np.datetime64("1600-01-01", "D").astype(np.int64)
 """Before this GBIF holds a recorded date unlikely."""
 
-_DAY = r"^\d{4}-\d\d-\d\d$"
-_MOMENT = r"^\d{4}-\d\d-\d\dT([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d+)?)?(Z|[+-](0\d|1[0-4]):?[0-5]\d)?$"
+_PLAIN = r"^\d{4}-\d\d-\d\d(T([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d+)?)?(Z|[+-](0\d|1[0-4]):?[0-5]\d)?)?$"
 _EPOCH = 719_163  # date(1970, 1, 1).toordinal()
 _NONE = np.iinfo(np.int64).min
+_BEFORE_YEAR_1 = -719_163
+_LAST_YEAR, _MONTHS = 9999, 12
 
 
 class Spans(NamedTuple):
@@ -48,7 +49,7 @@ class Times:
         stated, counted = _stated(said), _counted(parts)
         verbatim = self._said("verbatimEventDate")
         self.error = _refusals(said, stated, parts, counted)
-        chosen, told = self._chosen(stated, counted), stated.known | counted.known
+        chosen, told = self._chosen(stated, counted, parts), stated.known | counted.known
         if (given(verbatim) & ~told).any():
             first = _stated(pc.if_else(pa.array(told), None, verbatim))
             chosen = _merged(chosen, first, first.known)
@@ -70,12 +71,13 @@ class Times:
     def _parts(self) -> dict[str, pa.Array]:
         return {name: numbers(self._said(name), pa.int32(), _whole) for name in ("year", "month", "day")}
 
-    def _chosen(self, stated: Spans, counted: Spans) -> Spans:
+    def _chosen(self, stated: Spans, counted: Spans, parts: dict[str, pa.Array]) -> Spans:
         """eventDate, unless year, month and day say the same more exactly, or eventDate says nothing."""
         within = (counted.start >= stated.start) & (counted.end <= stated.end)
         shorter = counted.end - counted.start < stated.end - stated.start
         narrower = stated.known & stated.wide & counted.known & within & shorter
-        return _merged(stated, counted, (~stated.known & counted.known) | narrower)
+        used = (~stated.known & counted.known) | narrower
+        return _merged(stated, counted._replace(text=_written(parts, used)), used) if used.any() else stated
 
     def _columns_of(self, chosen: Spans, parts: dict[str, pa.Array]) -> None:
         unknown = ~chosen.known
@@ -102,40 +104,83 @@ class Times:
 
 
 def _stated(column: pa.Array) -> Spans:
-    """Read a column of dates. The common forms are read by their day alone, of which there are few."""
+    """Read a column of dates: plain ISO 8601 all at once by its day, the rest by its distinct values."""
+    plain = mask(pc.match_substring_regex(column, _PLAIN))
+    if plain.any():
+        try:
+            days = pc.cast(pc.if_else(pa.array(plain), pc.utf8_slice_codeunits(column, 0, 10), None), pa.date32())
+        except pa.ArrowInvalid:  # some day is none of the calendar's
+            return _worded(column)
+        start = pc.fill_null(pc.cast(days, pa.int32()), 0).to_numpy(zero_copy_only=False).astype(np.int64)
+        if (start[plain] > _BEFORE_YEAR_1).all():
+            return _mixed(column, plain, start)
+    return _worded(column)
+
+
+def _mixed(column: pa.Array, plain: Mask, start: Days) -> Spans:
+    start = np.where(plain, start, _NONE)
+    never = np.zeros(len(plain), dtype=np.bool_)
+    found = Spans(start, start, column, plain, never, never, never, never)
+    rest = given(column) & ~plain
+    if not rest.any():
+        return found
+    other = _worded(pc.if_else(pa.array(rest), column, None))
+    found = found._replace(wide=other.wide, doubtful=other.doubtful)
+    found = found._replace(unreadable=other.unreadable, impossible=other.impossible)
+    return _merged(found, other, rest)
+
+
+def _worded(column: pa.Array) -> Spans:
     if column.null_count == len(column):
-        return _spans(column, [UNREADABLE], np.zeros(len(column), dtype=np.int64), ~given(column))
-    plain = pc.match_substring_regex(column, _DAY)
-    if not mask(plain).all():
-        plain = pc.or_(plain, pc.match_substring_regex(column, _MOMENT))
-    coded = pc.dictionary_encode(pc.if_else(plain, pc.utf8_slice_codeunits(column, 0, 10), column))
+        return _spans([UNREADABLE], np.zeros(len(column), dtype=np.int64), ~given(column))
+    coded = pc.dictionary_encode(column)
     events = [event(text) for text in coded.dictionary.to_pylist()]
     codes = pc.fill_null(coded.indices, 0).to_numpy(zero_copy_only=False)
-    found = _spans(column, events, codes, ~given(column))
-    # What has a time of day keeps it; of the others the text is the event's own.
-    return found._replace(text=pc.if_else(plain, column, found.text))
+    return _spans(events, codes, ~given(column))
 
 
 def _counted(parts: dict[str, pa.Array]) -> Spans:
-    """The spans of year, month and day."""
-    year, month, day = parts.values()
-    if year.null_count == len(year):
-        return _spans(pc.cast(year, pa.string()), [UNREADABLE], np.zeros(len(year), dtype=np.int64), ~given(year))
-    # -1 stands for what is not given, and no part beyond its digits can fall on another date.
-    y, m, d = (pc.fill_null(part, -1).to_numpy(zero_copy_only=False).astype(np.int64) for part in (year, month, day))
-    m, d = (np.where((part < -1) | (part > 98), 98, part) for part in (m, d))
-    coded = pc.dictionary_encode(pa.array((y * 100 + m + 1) * 100 + d + 1))
-    events = [_of_key(key) for key in coded.dictionary.to_pylist()]
-    return _spans(pc.cast(year, pa.string()), events, coded.indices.to_numpy(), ~given(year))
+    """The spans of year, month and day, without their text; a month or day of 0 is not given, and doubtful."""
+    has = {name: given(part) for name, part in parts.items()}
+    year, month, day = (
+        pc.fill_null(part, 0).to_numpy(zero_copy_only=False).astype(np.int64) for part in parts.values()
+    )
+    with_month, with_day = month != 0, (day != 0) & (month != 0)
+    sound = (year >= 1) & (year <= _LAST_YEAR) & ((month >= 0) & (month <= _MONTHS))
+    first = np.where(sound, (year - 1970) * _MONTHS + np.where(with_month, month - 1, 0), 0)
+    start, after = _day_of(first), _day_of(first + np.where(with_month, 1, _MONTHS))
+    sound &= ~with_day | ((day >= 1) & (day <= after - start))
+    known = has["year"] & sound
+    start = start + np.where(with_day, day - 1, 0)
+    end = np.where(with_day, start, after - 1)
+    zero = (has["month"] & (month == 0)) | (has["day"] & (day == 0)) | (has["day"] & ~has["month"])
+    return Spans(
+        start=np.where(known, start, _NONE),
+        end=np.where(known, end, _NONE),
+        text=pa.nulls(len(year), pa.string()),
+        known=known,
+        wide=known & ~with_day,
+        doubtful=known & zero,
+        unreadable=np.zeros(len(year), dtype=np.bool_),
+        impossible=has["year"] & ~sound,
+    )
 
 
-def _of_key(key: int) -> Event:
-    key, day = divmod(key, 100)
-    year, month = divmod(key, 100)
-    return event_of(year, *(None if part == 0 else part - 1 for part in (month, day)))
+def _day_of(months: Days) -> Days:
+    """The first day of months since January 1970, in days since then."""
+    found: Days = months.astype("datetime64[M]").astype("datetime64[D]").astype(np.int64)
+    return found
 
 
-def _spans(said: pa.Array, events: list[Event], codes: Days, absent: Mask) -> Spans:
+def _written(parts: dict[str, pa.Array], rows: Mask) -> pa.Array:
+    """ISO 8601 of year, month and day on some rows; null on the others."""
+    at = np.flatnonzero(rows)
+    told = zip(*(part.take(pa.array(at)).to_pylist() for part in parts.values()), strict=True)
+    texts = pa.array([event_of(*each).text for each in told], pa.string())
+    return pc.replace_with_mask(pa.nulls(len(rows), pa.string()), pa.array(rows), texts)
+
+
+def _spans(events: list[Event], codes: Days, absent: Mask) -> Spans:
     def days(name: str) -> Days:
         known = [getattr(one, name) for one in events]
         return np.array([_NONE if day is None else day.toordinal() - _EPOCH for day in known], dtype=np.int64)[codes]

@@ -65,5 +65,7 @@ def write_occurrences(path: Path, rows: int) -> Path:
         for name, values in (("genera", _GENERA), ("epithets", _EPITHETS), ("countries", _COUNTRIES)):
             sql = sql.replace(f"{{{name}}}", repr(values))
         with duckdb.connect() as connection:
-            connection.execute(f"COPY ({sql.replace('{rows}', str(rows))}) TO '{path}' (DELIMITER '\t', HEADER, QUOTE '')")
+            connection.execute(
+                f"COPY ({sql.replace('{rows}', str(rows))}) TO '{path}' (DELIMITER '\t', HEADER, QUOTE '')"
+            )
     return path

@@ -304,7 +304,7 @@ def _problems(dataset: Dataset) -> Iterator[tuple[Location, str]]:
             continue
         yield from _mapping_problems(place, load_table(name), mapping)
         if dataset.terms.sensitive and not any(column.locates for column in load_table(name).columns):
-            yield ("terms", "sensitive"), f"table {name} has no column with `locates`: its records' places are not hidden"
+            yield ("terms", "sensitive"), f"table {name} has no column with `locates`, so no place would be hidden"
 
 
 def _terms_problems(terms: DatasetTerms) -> Iterator[tuple[Location, str]]:

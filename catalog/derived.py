@@ -175,8 +175,6 @@ def _problems(derived: Derived) -> Iterator[tuple[Location, str]]:
         found = _result(sql, derived.inputs)
     except (ContractError, ValueError) as error:
         yield ("sql",), str(error)
-    except duckdb.Error as error:
-        yield ("sql",), str(error).strip().splitlines()[0]
     else:
         yield from _column_problems(derived, found)
 
@@ -194,8 +192,11 @@ def _result(sql: str, inputs: tuple[str, ...]) -> dict[str, str]:
             schema, _, table = name.partition(".")
             connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
             connection.execute(f'CREATE VIEW "{schema}"."{table}" AS {no_rows(load_table(name), carried=True)}')
-        relation = connection.sql(sql)
-        return dict(zip(relation.columns, map(str, relation.types), strict=True))
+        try:
+            described = connection.execute(f"DESCRIBE {sql}").fetchall()
+        except duckdb.Error as error:
+            raise ValueError(str(error).strip().splitlines()[0]) from None
+        return {row[0]: row[1] for row in described}
 
 
 def _column_problems(derived: Derived, found: dict[str, str]) -> Iterator[tuple[Location, str]]:
@@ -208,7 +209,7 @@ def _column_problems(derived: Derived, found: dict[str, str]) -> Iterator[tuple[
             if column.name not in found:
                 yield ("columns", index), f"the SQL gives no column {column.name!r}; it gives: {', '.join(found)}"
                 continue
-            wanted = str(connection.sql(f"SELECT CAST(NULL AS {sql_type(column.arrow.type)})").types[0])
+            wanted = connection.execute(f"DESCRIBE SELECT CAST(NULL AS {sql_type(column.arrow.type)})").fetchall()[0][1]
             if found[column.name] != wanted:
                 kinds = f"{found[column.name]} in the SQL, and {wanted} here"
                 yield ("columns", index), f"{column.name!r} is {kinds}: write CAST(... AS {wanted})"

@@ -110,7 +110,7 @@ class RowTerms(Record):
 
 
 class Found(Record):
-    """Licence words that stand in a source's own bytes: where, and which licences of ours they may mean (none: unknown).
+    """Licence words that stand in a source's own bytes: where, and which licences they may mean (none: unknown).
 
     ``files`` says in how many files they stand; ``file`` and ``place`` are the first.
     """

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from catalog.attribution import CreditsOf, licences_of, write_attribution
 from catalog.derived import Derived
+from catalog.errors import ReleaseError
 from catalog.manifest import (
     ATTRIBUTION,
     CATALOG,
@@ -103,7 +104,7 @@ def cut(warehouse: Warehouse, door: Door, day: date, folder: ReleaseFolder, addr
         now: the time that the ledger notes.
 
     Raises:
-        ReleaseError: another release lies in the folder.
+        ReleaseError: another release lies in the folder, or a version was withdrawn meanwhile.
         StorageError: the disk or the object store did not take or give the bytes.
     """
     if door.profile != "open":
@@ -115,6 +116,7 @@ def cut(warehouse: Warehouse, door: Door, day: date, folder: ReleaseFolder, addr
         made = [_write_derived(door, day, folder, derived) for _, derived in sorted(door.derived.items())]
         manifest = _manifest(door, day, chosen, parts, made)
         _write_words(manifest, folder, lambda *which: _credits(warehouse, door, *which), address)
+        _refuse_withdrawn(door, manifest)
         is_new = folder.finish()
     release = Release(
         profile=door.profile,
@@ -129,6 +131,14 @@ def cut(warehouse: Warehouse, door: Door, day: date, folder: ReleaseFolder, addr
     )
     door.ledger.record_release(release)
     return Cut(release, manifest, is_new)
+
+
+def _refuse_withdrawn(door: Door, manifest: Manifest) -> None:
+    """Nothing is shown of a version that was taken back while it was being cut."""
+    for dataset in manifest.datasets:
+        tombstone = door.ledger.withdrawal(dataset.name, dataset.version)
+        if tombstone is not None:
+            raise ReleaseError(tombstone.words(), "cut the release again: it leaves that version out")
 
 
 def _lapses_on(door: Door) -> date | None:

@@ -131,8 +131,13 @@ class Sight:
         own_terms = terms.row_licence or terms.sensitive or (terms.embargo and terms.embargo.column)
         if own_terms or not self.decision(dataset).allowed:
             return False
+        stages = self.ledger.stages(dataset)
+        # What the gates refused for its licence words is no version, but its report and its records are there.
+        for found in {stage.found for stage in stages}:
+            if not decide(self.in_force(dataset, found), self.profile, self.today).allowed:
+                return False
         said = [row for version in self.ledger.versions(dataset) for part in version.tables for row in part.row_terms]
-        said += [row for stage in self.ledger.stages(dataset) for part in stage.tables for row in part.row_terms]
+        said += [row for stage in stages for part in stage.tables for row in part.row_terms]
         return all(row.licence is None and row.embargo_until is None for row in said)
 
     @cached_property

@@ -15,6 +15,7 @@ from catalog.query import Door
 from catalog.records import Profile
 from catalog.release_folder import ReleaseFolder, refuse_private
 from catalog.rights.embargo import utc_day
+from catalog.store import storing
 from dagster_project.curate import House
 
 
@@ -50,7 +51,7 @@ def cut(
     _refuse(house, address)
     contracts = sound_datasets()[0] if datasets is None else tuple(datasets)
     door = Door(house.warehouse, house.ledger, contracts, profile, day, at, derived)
-    with house.ledger.hold(f"release/{profile}"):
+    with house.ledger.hold(f"release/{profile}"), storing(f"cutting {address}", house.settings.home / "tmp"):
         folder = ReleaseFolder(address, profile, house.settings.home / "tmp", force)
         return release.cut(house.warehouse, door, day, folder, base_url or address, now)
 
@@ -67,7 +68,8 @@ def verify(house: House, path: str, datasets: Iterable[Dataset] | None = None) -
     """Check a release's bytes, and its rights by what this house knows today. Raises ReleaseError."""
     contracts = sound_datasets()[0] if datasets is None else tuple(datasets)
     known = verification.House({dataset.name: dataset for dataset in contracts}, house.ledger)
-    return verification.verify(_absolute(path), utc_day(house.clock()), known)
+    with storing(f"reading {path}", house.settings.home / "tmp"):
+        return verification.verify(_absolute(path), utc_day(house.clock()), known)
 
 
 def _refuse(house: House, address: str) -> None:

@@ -182,7 +182,7 @@ def lab(tmp_path: Path) -> Lab:
     return Lab(tmp_path)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def lab_at():
     """Makes a house in a folder."""
     return Lab

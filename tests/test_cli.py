@@ -29,7 +29,21 @@ from dagster_project.settings import Settings
 from validations.gate import QUARANTINE_SCHEMA
 
 ROOT = Path(__file__).parent.parent
-COMMANDS = ("check", "diff", "list", "quarantine", "query", "run", "terms", "ui", "vacuum", "versions", "withdraw")
+COMMANDS = (
+    "check",
+    "diff",
+    "list",
+    "quarantine",
+    "query",
+    "release",
+    "run",
+    "terms",
+    "ui",
+    "vacuum",
+    "verify",
+    "versions",
+    "withdraw",
+)
 WINNOW = Path(sys.executable).with_name("winnow")
 
 

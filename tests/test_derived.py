@@ -8,17 +8,21 @@ import shutil
 import subprocess
 import sys
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 
+import duckdb
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from catalog.dataset import FOLDER, load_dataset
-from catalog.derived import load_derived, read_derived, sound_derived
+from catalog.derived import load_derived, no_rows, read_derived, sound_derived
 from catalog.errors import ContractError, QueryError
 from catalog.query import Door
 from catalog.rights.combination import combine
-from catalog.table import table_names
+from catalog.table import load_table, table_names
 from dagster_project import curate
 from dagster_project.settings import Settings
 
@@ -424,3 +428,81 @@ def test_dg_check_yaml_finds_a_mistyped_key_with_its_place(tmp_path):
     assert done.returncode != 0
     line = text[: text.index("  key:")].count("\n") + 1
     assert re.search(rf"defs\.yaml:{line} .*attributes\.kee", done.stdout + done.stderr)
+
+
+# -- species by cell ---------------------------------------------------------------------------------
+
+CELLS = read_derived(FOLDER / "biodiversity/species_by_cell/defs.yaml")
+PLACED = {
+    "species": "Apus apus",
+    "speciesKey": "1",
+    "year": 2020,
+    "decimalLatitude": 52.55,
+    "decimalLongitude": 13.35,
+}
+
+
+def cells(*changes):
+    """Species, year, cell and count of occurrences that differ in this from one that counts."""
+    with duckdb.connect() as connection:
+        connection.execute("CREATE SCHEMA biodiversity")
+        empty = no_rows(load_table("biodiversity.occurrences"))
+        connection.execute(f"CREATE TABLE biodiversity.occurrences AS {empty}")
+        for change in changes:
+            row = PLACED | change
+            names, marks = ", ".join(f'"{name}"' for name in row), ", ".join("?" for _ in row)
+            connection.execute(f"INSERT INTO biodiversity.occurrences ({names}) VALUES ({marks})", list(row.values()))
+        wanted = "species, speciesKey, year, cell_south, cell_west, occurrences"
+        return connection.sql(f"SELECT {wanted} FROM ({CELLS.sql}) ORDER BY ALL").fetchall()
+
+
+def test_occurrences_are_counted_per_species_year_and_cell():
+    here = ("Apus apus", "1", 2020, 52.5, 13.3)
+    assert cells({}, {"decimalLatitude": 52.5999}, {"occurrenceStatus": "PRESENT"}) == [(*here, 3)]
+    assert cells({}, {"year": 2021}) == [(*here, 1), ("Apus apus", "1", 2021, 52.5, 13.3, 1)]
+    assert len(cells({}, {"species": "Apus pallidus", "speciesKey": "2"}, {"decimalLongitude": 13.4})) == 3
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"occurrenceStatus": "ABSENT"},
+        {"coordinateUncertaintyInMeters": 11_133.0},
+        {"decimalLatitude": None},
+        {"decimalLongitude": None},
+        {"year": None},
+        {"species": None},
+        {"species": None, "genus": "Apus"},
+        {"decimalLatitude": 0.0, "decimalLongitude": 0.0, "issue": ["ZERO_COORDINATE"]},
+    ],
+)
+def test_absences_coarse_places_and_what_lacks_place_year_or_species_are_not_counted(change):
+    assert cells(change) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"coordinateUncertaintyInMeters": 11_132.0},
+        {"coordinateUncertaintyInMeters": None},
+        {"issue": ["GEODETIC_DATUM_ASSUMED_WGS84"]},
+        {"species": None, "genus": "Apus", "specificEpithet": "apus"},
+    ],
+)
+def test_what_is_known_well_enough_is_counted(change):
+    assert [(row[0], row[-1]) for row in cells(change)] == [("Apus apus", 1)]
+
+
+@given(st.integers(-900, 899), st.integers(-1800, 1799), st.decimals(0, "0.0999", places=4))
+@settings(max_examples=60, deadline=None)
+def test_a_place_lies_in_its_cell_and_the_corner_belongs_to_it(south, west, within):
+    latitude, longitude = Decimal(south) / 10 + within, Decimal(west) / 10 + within
+    ((*_, cell_south, cell_west, _),) = cells(
+        {"decimalLatitude": float(latitude), "decimalLongitude": float(longitude)}
+    )
+    assert (cell_south, cell_west) == (south / 10, west / 10)
+
+
+def test_the_poles_and_the_date_line_belong_to_the_last_cell():
+    ((*_, south, west, _),) = cells({"decimalLatitude": 90.0, "decimalLongitude": 180.0})
+    assert (south, west) == (89.9, 179.9)

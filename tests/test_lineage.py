@@ -96,7 +96,7 @@ def queries(draw, depth=2, outer=True):
 
 
 def days(index):
-    return DAY + timedelta(days=(index * 7) % 5)
+    return DAY + timedelta(days=(index * 7) % 11)
 
 
 def fill(connection, tables, leave_out=None):
@@ -154,6 +154,13 @@ def test_every_row_that_changes_when_an_input_goes_carries_that_inputs_terms(sql
 def test_the_embargo_is_the_latest_of_the_rows_behind(sql, tables):
     for _, bits, until in answers(sql, tables)[0]:
         assert until == max(map(days, bits), default=None)
+
+
+def test_the_later_embargo_of_a_join_counts_and_a_side_without_a_row_has_none():
+    fill(CONNECTION, ([(1, 1), (2, 2)], [(1, 3), (3, 4)]))
+    sql = traced("SELECT coalesce(t.y, u.y) AS y FROM s.t FULL JOIN s.u ON t.x = u.x")
+    found = dict(CONNECTION.sql(f"SELECT y, _until FROM ({sql})").fetchall())
+    assert found == {1: max(days(0), days(2)), 2: days(1), 4: days(3)}
 
 
 @settings(max_examples=100, deadline=None)

@@ -5,20 +5,23 @@ import json
 import os
 import subprocess
 import sys
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import duckdb
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import catalog.parquet
 from catalog.errors import ReleaseError, StorageError, UnknownVersionError
 from catalog.manifest import Manifest
+from catalog.records import Withdrawal
 from catalog.release_catalog import write_catalog
 from dagster_project import releases
+from dagster_project.cli import main
 
 TODAY = date(2027, 3, 1)
 OCCURRENCES = "biodiversity/occurrences"
@@ -146,8 +149,10 @@ def test_rows_show_the_terms_in_force(mixed, tmp_path):
         ("Sitta europaea", "CC-BY-4.0", None),
         ("Turdus merula", "CC0-1.0", TODAY),
     ]
-    counted = ask(tmp_path / "out", 'SELECT licence, embargo_until, "rows" FROM catalog.terms WHERE dataset IS NOT NULL')
-    assert sorted(counted, key=str) == [("CC-BY-4.0", None, 1), ("CC0-1.0", TODAY, 1), ("CC0-1.0", None, 1)]
+    counted = ask(
+        tmp_path / "out", 'SELECT licence, embargo_until, "rows" FROM catalog.terms WHERE dataset IS NOT NULL'
+    )
+    assert sorted(counted, key=str) == [("CC-BY-4.0", None, 1), ("CC0-1.0", None, 1), ("CC0-1.0", TODAY, 1)]
 
 
 def test_an_embargo_lapses_without_a_rerun(lab, tmp_path):
@@ -176,7 +181,7 @@ def test_derived_tables_are_made_of_permitted_rows_only(lab, tmp_path):
         assert said == [(count, ["biodiversity/mixed"])]
         (table,) = (each for each in manifest(tmp_path / profile).tables if each.name == "biodiversity.species_by_cell")
         assert table.sources == ("biodiversity/mixed@1",)
-    assert ask(tmp_path / "open", "SELECT _licence FROM biodiversity.species_by_cell") == [("CC-BY-4.0",)]
+    assert ask(tmp_path / "open", "SELECT _licence FROM biodiversity.species_by_cell") == [("CC-BY-4.0 AND CC0-1.0",)]
 
 
 def test_a_past_version_can_be_released(lab, tmp_path):
@@ -200,9 +205,31 @@ def test_only_profiles_beside_open_are_noted(mixed, tmp_path):
     assert noted.profile == "internal"
 
 
+def small_files(patch, size):
+    """Let the warehouse write files of so many rows."""
+    write = catalog.parquet.write
+
+    def unsorted(batches, table, path):
+        return write(batches, table, path)[0], False
+
+    def split(source, table, folder):
+        whole = pq.read_table(source)
+        for index, start in enumerate(range(0, whole.num_rows, size)):
+            path = folder / f"sorted-{index:05d}.parquet"
+            with catalog.parquet.ParquetFile(path, table.arrow_schema) as file:
+                for batch in whole.slice(start, size).to_batches():
+                    file.write(batch)
+            yield path
+
+    patch.setattr(catalog.parquet, "write", unsorted)
+    patch.setattr(catalog.parquet, "sort", split)
+
+
 # -- rows agree with the query door ----------------------------------------------------------------------
 
-LICENCES = st.sampled_from([None, "CC0-1.0", "CC-BY-4.0", "CC-BY-SA-4.0", "CC-BY-NC-4.0", "CC-BY-ND-4.0", "NOASSERTION"])
+LICENCES = st.sampled_from(
+    [None, "CC0-1.0", "CC-BY-4.0", "CC-BY-SA-4.0", "CC-BY-NC-4.0", "CC-BY-ND-4.0", "NOASSERTION"]
+)
 DAYS = st.none() | st.integers(-2, 2).map(lambda days: TODAY + timedelta(days=days))
 ROWS = st.lists(st.tuples(LICENCES, DAYS), min_size=1, max_size=60)
 
@@ -219,11 +246,8 @@ def test_a_release_and_a_query_show_the_same_rows(lab_at, tmp_path_factory, rows
     lab = lab_at(folder)
     embargo = {} if until is None else {"embargo": {"until": str(TODAY + timedelta(days=until))}}
     lab.contract("any", licence=licence, row_licence={"column": "license"}, **embargo)
-    lab.publish("any", [{"_licence": said, "_embargo_until": day} for said, day in rows])
     with pytest.MonkeyPatch.context() as patch:
-        # Files of few rows, so that some are kept whole, some in part, some not at all.
-        patch.setattr(catalog.parquet, "ROW_GROUP_ROWS", 8)
-        patch.setattr(catalog.parquet, "FILE_BYTES", 0)
+        small_files(patch, 3)  # some are kept whole, some in part, some not at all
         lab.publish("any", [{"_licence": said, "_embargo_until": day} for said, day in rows])
         lab.cut(folder / "out", profile=profile)
     for table in ("biodiversity.occurrences", "biodiversity.any__occurrences"):
@@ -235,9 +259,7 @@ def test_a_release_and_a_query_show_the_same_rows(lab_at, tmp_path_factory, rows
 
 
 def test_files_are_linked_where_all_is_permitted_and_absent_where_nothing_is(lab, tmp_path, monkeypatch):
-    monkeypatch.setattr(catalog.parquet, "ROW_GROUP_ROWS", 4)
-    monkeypatch.setattr(catalog.parquet, "FILE_BYTES", 0)
-    monkeypatch.setattr(catalog.parquet, "write", _as_three_files(catalog.parquet.write))
+    small_files(monkeypatch, 4)
     lab.contract("mixed", row_licence={"column": "license"})
     said = ["CC-BY-NC-4.0"] * 4 + ["CC0-1.0"] * 4 + ["CC0-1.0", "CC-BY-NC-4.0"] * 2
     version = lab.publish("mixed", [{"_licence": licence} for licence in said])
@@ -250,15 +272,6 @@ def test_files_are_linked_where_all_is_permitted_and_absent_where_nothing_is(lab
     assert pq.read_metadata(second).num_rows == 2
     assert pq.read_schema(second).equals(pq.read_schema(sources[2]), check_metadata=True)
     assert "-000001" not in second.name
-
-
-def _as_three_files(write):
-    def unsorted(batches, table, path):
-        small = (batch.slice(start, 4) for batch in batches for start in range(0, batch.num_rows, 4))
-        rows, _ = write(small, table, path)
-        return rows, False
-
-    return unsorted
 
 
 # -- the same bytes --------------------------------------------------------------------------------------
@@ -287,14 +300,16 @@ def test_the_database_is_the_same_from_any_process_and_holds_nothing_of_its_memo
         connection.execute("SELECT count(*) FROM (FROM t ORDER BY x DESC)").fetchall()
     write_catalog(held, str(tmp_path / "out"), tmp_path / "here.duckdb")
     code = (
-        "import sys, pathlib; from catalog.manifest import Manifest; from catalog.release_catalog import write_catalog\n"
+        "import sys, pathlib\nfrom catalog.manifest import Manifest\n"
+        "from catalog.release_catalog import write_catalog\n"
         "text = pathlib.Path(sys.argv[1], 'manifest.json').read_bytes()\n"
         "write_catalog(Manifest.model_validate_json(text), sys.argv[1], pathlib.Path(sys.argv[2]))"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "out"), str(tmp_path / "there.duckdb")]
     subprocess.run(command, check=True, cwd=Path(__file__).parent.parent)
     here, there, cut = (
-        (path).read_bytes() for path in (tmp_path / "here.duckdb", tmp_path / "there.duckdb", tmp_path / "out/catalog.duckdb")
+        (path).read_bytes()
+        for path in (tmp_path / "here.duckdb", tmp_path / "there.duckdb", tmp_path / "out/catalog.duckdb")
     )
     assert here == there == cut
     assert SECRET.encode() not in here
@@ -312,11 +327,11 @@ def test_the_database_works_from_any_folder_and_under_any_name(mixed, tmp_path, 
         "SELECT comment FROM duckdb_columns() WHERE table_name = 'occurrences' AND column_name = 'decimalLatitude'",
     )
     assert "[degree]" in comment[0]
-    assert ask(tmp_path / "out", "SELECT unit FROM catalog.columns WHERE \"column\" = 'decimalLatitude'") == [("degree",)]
-    said = "SELECT dataset, licence, attribution, version, rows FROM catalog.datasets"
-    assert ask(tmp_path / "out", said) == [
-        ("biodiversity/mixed", "CC-BY-4.0 AND CC0-1.0", "The people of mixed", 1, 3)
+    assert ask(tmp_path / "out", "SELECT unit FROM catalog.columns WHERE \"column\" = 'decimalLatitude'") == [
+        ("degree",)
     ]
+    said = "SELECT dataset, licence, attribution, version, rows FROM catalog.datasets"
+    assert ask(tmp_path / "out", said) == [("biodiversity/mixed", "CC-BY-4.0 AND CC0-1.0", "The people of mixed", 1, 3)]
     with duckdb.connect() as connection:
         connection.execute(f"ATTACH '{tmp_path / 'out' / 'catalog.duckdb'}' AS mine (READ_ONLY)")
         assert connection.sql("SELECT count(*) FROM mine.biodiversity.occurrences").fetchall() == [(3,)]
@@ -391,6 +406,28 @@ def test_after_an_error_nothing_stays(mixed, tmp_path, monkeypatch, error):
     assert mixed.house.ledger.releases() == []
 
 
+def test_a_version_withdrawn_meanwhile_is_not_shown(mixed, tmp_path, monkeypatch):
+    def withdraw_and_write(manifest, address, path):
+        when = datetime(2027, 3, 1, tzinfo=UTC)
+        told = {"dataset": "biodiversity/mixed", "number": 1, "by": "Ada", "at": when, "reason": "an observer objected"}
+        mixed.house.ledger.record_withdrawal(Withdrawal(**told, snapshot_sha256="0", contract=""))
+        write_catalog(manifest, address, path)
+
+    monkeypatch.setattr("catalog.release.write_catalog", withdraw_and_write)
+    with pytest.raises(ReleaseError, match="an observer objected"):
+        mixed.cut(tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_lost_file_of_the_warehouse_is_told_in_words(mixed, tmp_path):
+    version = mixed.house.ledger.current("biodiversity/mixed")
+    (source,) = mixed.house.warehouse.files(version, "biodiversity.occurrences")
+    Path(source).unlink()
+    with pytest.raises(StorageError, match="not there"):
+        mixed.cut(tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_leftovers_of_a_killed_run_do_not_get_in(mixed, tmp_path):
     leftover = tmp_path / ".out.open.partial"
     leftover.mkdir()
@@ -457,6 +494,31 @@ def test_a_warehouse_in_an_object_store_is_released_to_a_folder(s3, lab_at, tmp_
         lab.cut("s3://held/warehouse/public")
 
 
+def test_the_commands_say_what_they_did_and_end_with_a_code(tmp_path, monkeypatch):
+    monkeypatch.setenv("WINNOW_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("WINNOW_WAREHOUSE", raising=False)
+    monkeypatch.delenv("WINNOW_CATALOG", raising=False)
+    out = str(tmp_path / "out")
+
+    def winnow(*arguments):
+        return CliRunner().invoke(main, arguments)
+
+    cut = winnow("release", "--out", out)
+    assert cut.exit_code == 0
+    assert "the release is empty" in cut.output
+    assert "holds this very release already" in winnow("release", "--out", out).output
+    assert winnow("verify", out).exit_code == 0
+    assert winnow("release", "--rebase", out, "--base-url", "https://data.example.org").exit_code == 0
+    assert winnow("release", "--rebase", out, "--force").exit_code == 2
+    (tmp_path / "out" / "ATTRIBUTION.md").write_text("nobody")
+    found = winnow("verify", out)
+    assert found.exit_code == 1
+    assert "✗ ATTRIBUTION.md is not the file that was released" in found.output
+    refused = winnow("release", "--at", "biodiversity/none@1")
+    assert refused.exit_code == 1
+    assert "remedy" in refused.output
+
+
 def test_the_manifest_says_what_the_files_are(mixed, tmp_path):
     mixed.cut(tmp_path / "out")
     told = json.loads((tmp_path / "out" / "manifest.json").read_text())
@@ -467,5 +529,5 @@ def test_the_manifest_says_what_the_files_are(mixed, tmp_path):
     content = (tmp_path / "out" / file["path"]).read_bytes()
     assert (file["bytes"], file["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
     assert file["rows"] == sum(terms["rows"] for terms in part["terms"]) == 3
-    assert part["terms"][-1]["obligations"] == ["ATTRIBUTION", "INDICATE_CHANGES"]
+    assert part["terms"][-1]["obligations"] == ["ATTRIBUTION", "INDICATE_CHANGES", "NO_ENDORSEMENT"]
     assert str(tmp_path) not in json.dumps(told)

@@ -10,6 +10,7 @@ import yaml
 
 from assets.licence_words import licence_words
 from catalog.dataset import Dataset, load_dataset
+from catalog.errors import QueryError
 from catalog.query import Door
 from catalog.records import Found, SourceFile
 from catalog.sight import Sight
@@ -212,3 +213,16 @@ def test_an_overdue_review_is_told_and_still_holds(tmp_path) -> None:
 def test_found_words_of_the_declared_licence_agree(tmp_path) -> None:
     found = Found(file="f", place="line 1", words="CC BY 4.0", means=("CC-BY-4.0",))
     assert terms_check(contract(tmp_path), TODAY, [found]).passed
+
+
+def test_what_was_refused_for_its_licence_words_is_not_shown_to_the_public(house, tmp_path) -> None:
+    bad = "1\t0\tCANARYrefused\tA\tC\t.\t.\tGENE=x\n"
+    dataset = contract(tmp_path, VCF + bad)
+    assert not staged(house, dataset)[1].passed
+    door = Door(house.warehouse, house.ledger, [dataset], "open", TODAY, derived=[])
+    with pytest.raises(QueryError, match="withheld"):
+        door.quarantine(dataset.name)
+    assert door.answer("FROM catalog.gates").fetchall() == []
+    assert door.answer("FROM catalog.quarantine").fetchall() == []
+    internal = Door(house.warehouse, house.ledger, [dataset], "internal", TODAY, derived=[])
+    assert WORDS in str(internal.answer("FROM catalog.gates").fetchall())

@@ -36,6 +36,12 @@ def reads(name: str) -> frozenset[str]:
     return frozenset(getattr(_module(name), "READS", ()))
 
 
+def rows_per_batch(name: str) -> int:
+    """How many rows a transform wants at once, if the source has them: its module's ``ROWS_PER_BATCH``, else 1."""
+    known = name in {module.name for module in iter_modules(__path__)}  # `transform` refuses the others
+    return int(getattr(_module(name), "ROWS_PER_BATCH", 1)) if known else 1
+
+
 def _module(name: str) -> ModuleType:
     names = sorted(module.name for module in iter_modules(__path__))
     if name not in names:

@@ -49,7 +49,7 @@ def event_agrees_with_year_month_day(frame: pl.DataFrame) -> pl.Series:
 def event_is_before_its_interpretation(frame: pl.DataFrame) -> pl.Series:
     """An event cannot be later than the day on which GBIF's machines interpreted it (a day is allowed for zones)."""
     day = pl.col("lastInterpreted").str.head(10).str.to_date("%Y-%m-%d", strict=False)
-    return _answer(frame, START <= day + pl.duration(days=1))
+    return _answer(frame, day + pl.duration(days=1) >= START)
 
 
 @science_check
