@@ -9,20 +9,19 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 
 from assets import delimited_scan
+from assets.ahead import ahead
 from assets.delimited_scan import Array, Scan
 from assets.dwc_archive import Stream
 from assets.dwc_meta import Dialect
 from catalog.errors import SourceError
 
-T = TypeVar("T")
-
-BLOCK = 4 << 20
+BLOCK = 16 << 20
+"""Bytes: some ten thousand records, since each batch of them costs as much again as many rows do."""
 MAX_RECORD = 16 << 20
 
 _BOMS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
@@ -43,16 +42,6 @@ class Block(NamedTuple):
     scan: Scan
     line: int
     fault: str | None
-
-
-def ahead(items: Iterator[T]) -> Iterator[T]:
-    """The same items, the next of which is made in a thread while the caller works on this one."""
-    end = object()
-    with ThreadPoolExecutor(1) as pool:
-        pending = pool.submit(next, items, end)
-        while (item := pending.result()) is not end:
-            pending = pool.submit(next, items, end)
-            yield item  # type: ignore[misc]
 
 
 class Lines:

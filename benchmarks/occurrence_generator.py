@@ -1,4 +1,4 @@
-"""Writes a tab-separated download of species occurrences like GBIF's simple one: same columns, same habits, made-up values.
+"""Writes a tab-separated download of species occurrences like GBIF's simple one: same columns, made-up values.
 
 The values follow from the row number alone, so that the same count always gives the same bytes.
 """

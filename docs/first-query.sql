@@ -1,4 +1,4 @@
-/* One fact from each of the three sciences. */
+/* One fact from each of the four sciences. */
 SELECT 'genomics' AS science, count(*) AS "rows",
        'of these, pathogenic by expert panel or guideline: '
        || count(*) FILTER (review_stars >= 3 AND list_contains(clinical_significance, 'Pathogenic')) AS fact
@@ -12,3 +12,8 @@ SELECT 'fusion', count(*),
        'highest plasma current: '
        || round(max(list_max(list_transform("value", lambda v: abs(v)))) FILTER (path = 'magnetics.ip.data') / 1000, 1) || ' kA'
 FROM fusion.signals
+UNION ALL
+SELECT 'biodiversity', count(*),
+       'of these, free of any condition: ' || count(*) FILTER (_licence = 'CC0-1.0') || '; most recent: '
+       || arg_max(scientificName || ', ' || _winnow_event_start, _winnow_event_start)
+FROM biodiversity.occurrences

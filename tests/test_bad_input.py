@@ -58,7 +58,7 @@ class Place:
 
     def door(self, at: dict[str, int] | None = None) -> Door:
         house = self.house
-        return Door(house.warehouse, house.ledger, load_datasets(), "open", utc_day(house.clock()), at)
+        return Door(house.warehouse, house.ledger, load_datasets(), "internal", utc_day(house.clock()), at)
 
     def rows(self, table: str, at: dict[str, int] | None = None) -> list[tuple[Any, ...]]:
         return sorted(self.door(at).answer(f"FROM {table}").fetchall(), key=repr)

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
-from catalog.dataset import load_dataset
+from catalog.dataset import dataset_names, load_dataset
 from catalog.errors import ContractError
 from catalog.rights.embargo import Embargo
 from catalog.rights.licences import load_licences
@@ -100,7 +100,7 @@ def test_every_command_has_help_and_a_place_in_the_reference(winnow, name):
 
 def test_list_is_a_table_for_people_and_json_for_programs(winnow):
     shown = winnow("list").output
-    assert [line.split()[0] for line in shown.splitlines()[2:]] == ["crystals/cod", "fusion/vest", "genomics/clinvar"]
+    assert [line.split()[0] for line in shown.splitlines()[2:]] == list(dataset_names())
     told = {row["dataset"]: row for row in json.loads(winnow("list", "--json").stdout)}
     assert told["genomics/clinvar"]["version"] == 2
     assert told["crystals/cod"]["access"] == "permitted"
@@ -109,7 +109,7 @@ def test_list_is_a_table_for_people_and_json_for_programs(winnow):
 
 def test_the_first_query_of_the_docs_tells_a_fact_of_each_science(winnow):
     rows = json.loads(winnow("query", (ROOT / "docs/first-query.sql").read_text(), "--format", "json").stdout)
-    assert [row["science"] for row in rows] == ["genomics", "crystals", "fusion"]
+    assert [row["science"] for row in rows] == ["genomics", "crystals", "fusion", "biodiversity"]
     assert all(row["rows"] > 0 and row["fact"] for row in rows)
 
 
@@ -182,19 +182,19 @@ def test_a_wide_answer_is_shown_record_by_record(winnow):
         (["query", "SELEC 1"], 1, "syntax error"),
         (["query", "SELECT 1", "--at", "genomics/clinvar@7"], 1, "there is no version genomics/clinvar@7"),
         (["query", "SELECT 1", "--at", "genomics/clinvar"], 1, "write DATASET@NUMBER"),
-        (["query", "SELECT 1", "--at", "genomics/clinva@1"], 1, "the datasets are: crystals/cod"),
+        (["query", "SELECT 1", "--at", "genomics/clinva@1"], 1, "the datasets are: biodiversity/gbif_download"),
         (["query", "SELECT 1", "--format", "parquet"], 2, "needs -o FILE"),
         (["query", "SELECT 1", "-o", "x.xls"], 2, "does not tell the format"),
         (["query", "SELECT 1", "-o", "/nowhere/x.csv"], 1, "cannot be written"),
         (["query", "SELECT 1", "--profile", "all"], 2, "internal"),
-        (["versions", "genomics/clinva"], 1, "the datasets are: crystals/cod"),
-        (["quarantine", "genomics/clinva"], 1, "the datasets are: crystals/cod"),
+        (["versions", "genomics/clinva"], 1, "the datasets are: biodiversity/gbif_download"),
+        (["quarantine", "genomics/clinva"], 1, "the datasets are: biodiversity/gbif_download"),
         (["quarantine", "crystals/cod", "--format", "parquet"], 2, "needs -o FILE"),
         (["quarantine", "crystals/cod", "-o", "x.xls"], 2, "does not tell the format"),
         (["quarantine", "crystals/cod", "-o", "/nowhere/x.csv"], 1, "cannot be written"),
-        (["terms", "genomics/clinva"], 1, "the datasets are: crystals/cod"),
-        (["check", "genomics/clinva"], 1, "the datasets are: crystals/cod"),
-        (["run", "genomics/clinva"], 1, "the datasets are: crystals/cod"),
+        (["terms", "genomics/clinva"], 1, "the datasets are: biodiversity/gbif_download"),
+        (["check", "genomics/clinva"], 1, "the datasets are: biodiversity/gbif_download"),
+        (["run", "genomics/clinva"], 1, "the datasets are: biodiversity/gbif_download"),
         (["run", "--source", "x"], 2, "exactly one DATASET"),
         (["diff", "genomics/clinvar@1", "crystals/cod@1"], 2, "both must be versions of one dataset"),
         (["diff", "genomics/clinvar@1", "genomics/clinvar@9"], 1, "there is no version genomics/clinvar@9"),

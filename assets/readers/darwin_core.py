@@ -18,7 +18,8 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field
 
 from assets import dwc_meta
-from assets.delimited import Lines, ahead
+from assets.ahead import ahead
+from assets.delimited import Lines
 from assets.dwc_archive import Archive
 from assets.dwc_meta import Described, Dialect, Meta
 from assets.dwc_records import records
@@ -53,7 +54,7 @@ class Options(BaseModel):
 
 
 def read(snapshot: Snapshot, options: Options, columns: Collection[str]) -> pa.RecordBatchReader:
-    """Stream the records of an archive's core, or of what the options name, in batches of about 4 MB of text.
+    """Stream the records of an archive's core, or of what the options name, in batches of about 16 MB of text.
 
     A record that cannot be read has its reason in ``_error``. So has each row of a joined extension that no readable
     record claims: these come last, known by the id they refer to.
