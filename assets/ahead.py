@@ -24,6 +24,6 @@ def ahead(items: Iterator[T]) -> Iterator[T]:
                 pending = pool.submit(next, items, end)
                 yield item  # type: ignore[misc]
         finally:
-            # In the same thread, so after what is still being made.
+            pool.shutdown()  # waits for what is still being made
             if close is not None:
-                pool.submit(close).result()
+                close()

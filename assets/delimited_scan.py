@@ -1,7 +1,7 @@
 """Where the records and the wanted fields of delimited text lie in a block of bytes, found by compiled code.
 
 Everything here speaks of byte positions in one block of UTF-8 text; nothing is copied until ``strings`` gathers
-a column. ``scan`` locates; what a fault means to the record is the caller's to say.
+the columns. ``scan`` locates; what a fault means to the record is the caller's to say.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ _BLANK = np.zeros(256, dtype=np.bool_)
 _BLANK[[ord(character) for character in " \t\n\r\v\f"]] = True
 # U+00A0, the no-break space, is C2 A0 in UTF-8.
 _NO_BREAK = (0xC2, 0xA0)
+_TILE = 512
+"""Records; their text is in the processor's cache."""
 
 
 class Scan(NamedTuple):
@@ -221,44 +223,61 @@ def _is_blank(text: Array, begin: int, size: int) -> bool:
 
 
 @_compiled
-def _gather(text: Array, begin: Array, size: Array) -> tuple[Array, Array, Array]:
-    offsets = np.zeros(begin.size + 1, dtype=np.int32)
-    valid = np.zeros(begin.size, dtype=np.bool_)
-    for row in range(begin.size):
-        valid[row] = size[row] > 0 and not _is_blank(text, begin[row], size[row])
-        offsets[row + 1] = offsets[row] + (size[row] if valid[row] else 0)
-    data = np.empty(offsets[-1], dtype=np.uint8)
-    for row in range(begin.size):
-        source, start = begin[row], offsets[row]
-        for at in range(offsets[row + 1] - start):
-            data[start + at] = text[source + at]
-    return offsets, valid, data
+def _gather(
+    text: Array, begin: Array, size: Array, doubled: Array, quote: int, base: Array, data: Array
+) -> tuple[Array, Array, Array]:
+    """Copy the values of all slots to ``data``, slot ``i`` from ``base[i]`` on: offsets, validity bits, and nulls.
+
+    A tile of records at a time, since the fields of one record lie side by side and those of one slot far apart.
+    One quote is copied for each two where ``doubled``, which may have no records.
+    """
+    slots, rows = size.shape
+    offsets = np.zeros((slots, rows + 1), dtype=np.int32)
+    bits = np.zeros((slots, (rows + 7) // 8), dtype=np.uint8)
+    nulls = np.zeros(slots, dtype=np.int64)
+    for first in range(0, rows, _TILE):
+        for slot in range(slots):
+            to = base[slot] + offsets[slot, first]
+            for row in range(first, min(first + _TILE, rows)):
+                at, length = begin[slot, row], size[slot, row]
+                if length > 0 and not _is_blank(text, at, length):
+                    bits[slot, row >> 3] |= 1 << (row & 7)
+                    if doubled.shape[1] > 0 and doubled[slot, row]:
+                        to += _unquoted(text, at, at + length, quote, data, to)
+                    else:
+                        for index in range(length):
+                            data[to + index] = text[at + index]
+                        to += length
+                else:
+                    nulls[slot] += 1
+                offsets[slot, row + 1] = to - base[slot]
+    return offsets, bits, nulls
 
 
 @_compiled
-def _gather_doubled(text: Array, begin: Array, size: Array, doubled: Array, quote: int) -> tuple[Array, Array, Array]:
-    """As ``_gather``, with one quote for each two where ``doubled``."""
-    offsets = np.zeros(begin.size + 1, dtype=np.int32)
-    valid = np.zeros(begin.size, dtype=np.bool_)
-    data = np.empty(size.sum(), dtype=np.uint8)
-    to = 0
-    for row in range(begin.size):
-        valid[row] = size[row] > 0 and not _is_blank(text, begin[row], size[row])
-        at, stop = begin[row], begin[row] + (size[row] if valid[row] else 0)
-        while at < stop:
-            data[to] = text[at]
-            to += 1
-            at += 2 if doubled[row] and text[at] == quote else 1
-        offsets[row + 1] = to
-    return offsets, valid, data[:to]
+def _unquoted(text: Array, at: int, stop: int, quote: int, data: Array, to: int) -> int:
+    """Copy a value with one quote for each two; how many bytes that makes."""
+    written = 0
+    while at < stop:
+        data[to + written] = text[at]
+        written += 1
+        at += 2 if text[at] == quote else 1
+    return written
 
 
-def strings(text: Array, found: Scan, slot: int, quote: int) -> pa.StringArray:
-    """One wanted field as a column; what is empty or blank becomes null."""
-    begin, size = found.begin[slot], found.size[slot]
-    if found.doubled.size and found.doubled[slot].any():
-        offsets, valid, data = _gather_doubled(text, begin, size, found.doubled[slot], quote)
-    else:
-        offsets, valid, data = _gather(text, begin, size)
-    mask = None if valid.all() else pa.py_buffer(np.packbits(valid, bitorder="little"))
-    return pa.StringArray.from_buffers(len(begin), pa.py_buffer(offsets), pa.py_buffer(data), mask)
+def strings(text: Array, found: Scan, quote: int) -> list[pa.StringArray]:
+    """The wanted fields as columns, by slot; what is empty or blank becomes null."""
+    rows = len(found.counts)
+    base = np.concatenate(([0], np.cumsum(found.size.sum(axis=1, dtype=np.int64))))
+    data = np.empty(base[-1], dtype=np.uint8)
+    offsets, bits, nulls = _gather(text, found.begin, found.size, found.doubled, quote, base[:-1], data)
+    return [
+        pa.StringArray.from_buffers(
+            rows,
+            pa.py_buffer(offsets[slot]),
+            pa.py_buffer(data[base[slot] : base[slot + 1]]),
+            pa.py_buffer(bits[slot]) if nulls[slot] else None,
+            int(nulls[slot]),
+        )
+        for slot in range(len(nulls))
+    ]

@@ -119,9 +119,11 @@ class _Records:
 
     def batch(self, *, keeps_raw: bool) -> pa.RecordBatch:
         """The columns, null in the records at fault."""
-        columns = {column.name: self._column(column) for column in self.plan.columns}
+        quote = ord(self.plan.dialect.quote) if self.plan.dialect.quote else -1
+        found = delimited_scan.strings(self.block.text, self.scan, quote)
+        columns = {column.name: self._column(column, found) for column in self.plan.columns}
         slot = self.plan.identity
-        record = pa.nulls(self.rows, pa.string()) if slot is None else self._strings(slot)
+        record = pa.nulls(self.rows, pa.string()) if slot is None else found[slot]
         errors = raw = pa.nulls(self.rows, pa.string())
         if self.faults:
             sound = np.ones(self.rows, dtype=np.bool_)
@@ -138,15 +140,11 @@ class _Records:
         schema = pa.schema([*SOURCE_FIELDS, *((name, pa.string()) for name in columns)])
         return pa.record_batch([*fixed, *columns.values()], schema=schema)
 
-    def _strings(self, slot: int) -> pa.StringArray:
-        quote = ord(self.plan.dialect.quote) if self.plan.dialect.quote else -1
-        return delimited_scan.strings(self.block.text, self.scan, slot, quote)
-
-    def _column(self, column: _Column) -> pa.Array:
+    def _column(self, column: _Column, found: list[pa.StringArray]) -> pa.Array:
         if column.slot is None:
             return pa.repeat(pa.scalar(column.default, pa.string()), self.rows)
-        found = self._strings(column.slot)
-        return found if column.default is None else pc.fill_null(found, column.default)
+        values = found[column.slot]
+        return values if column.default is None else pc.fill_null(values, column.default)
 
     def _refuse(self, row: int | np.integer[Any], reason: str) -> None:
         self.faults.setdefault(int(row), reason)

@@ -19,15 +19,15 @@ from catalog.located import LocatedYaml, Location, Problem, refuse, validation_p
 from catalog.sql_types import sql_type
 from catalog.table import Column, Table, load_table, table_names
 
-RESERVED = (
-    pa.field(
-        "_datasets",
-        pa.list_(pa.field("element", pa.string())),
+RESERVED_COLUMNS = (
+    Column(
+        name="_datasets",
+        type="list<string>",
         nullable=False,
-        metadata={"description": "The datasets of the rows that this row was made of"},
+        description="The datasets of the rows that this row was made of",
     ),
-    pa.field("_licence", pa.string(), metadata={"description": "SPDX expression of what those rows ask together"}),
-    pa.field("_embargo_until", pa.date32(), metadata={"description": "The latest day on which one of them may leave"}),
+    Column(name="_licence", type="string", description="SPDX expression of what those rows ask together"),
+    Column(name="_embargo_until", type="date", description="The latest day on which one of them may leave"),
 )
 
 
@@ -84,7 +84,7 @@ class Derived(BaseModel):
     @property
     def arrow_schema(self) -> pa.Schema:
         """The columns and after them ``_datasets``, ``_licence`` and ``_embargo_until``."""
-        return pa.schema([*(column.arrow for column in self.columns), *RESERVED])
+        return pa.schema([column.arrow for column in (*self.columns, *RESERVED_COLUMNS)])
 
     @property
     def order(self) -> tuple[str, ...]:

@@ -163,6 +163,7 @@ def _versions(sight: Sight) -> Iterator[dict[str, Any]]:
         if version.dataset not in sight.datasets or sight.access(version) == "withheld":
             continue
         whole = sight.access(version) == "permitted"
+        sums = sight.tells_sums_of(version)
         for part in version.tables:
             yield {
                 "dataset": version.dataset,
@@ -172,8 +173,8 @@ def _versions(sight: Sight) -> Iterator[dict[str, Any]]:
                 "bytes": part.bytes if whole else None,
                 "origin": version.origin,
                 "committed_at": version.committed_at,
-                "snapshot_sha256": version.snapshot_sha256,
-                "fingerprint": version.fingerprint,
+                "snapshot_sha256": version.snapshot_sha256 if sums else None,
+                "fingerprint": version.fingerprint if sums else None,
                 "run_id": version.run_id,
             }
 

@@ -127,9 +127,7 @@ class Sight:
         """
         if self.profile == "internal":
             return True
-        terms = self.datasets[dataset].terms
-        own_terms = terms.row_licence or terms.sensitive or (terms.embargo and terms.embargo.column)
-        if own_terms or not self.decision(dataset).allowed:
+        if self._has_rows_of_own_terms(dataset) or not self.decision(dataset).allowed:
             return False
         stages = self.ledger.stages(dataset)
         # What the gates refused for its licence words is no version, but its report and its records are there.
@@ -139,6 +137,19 @@ class Sight:
         said = [row for version in self.ledger.versions(dataset) for part in version.tables for row in part.row_terms]
         said += [row for stage in stages for part in stage.tables for row in part.row_terms]
         return all(row.licence is None and row.embargo_until is None for row in said)
+
+    def tells_sums_of(self, version: Version) -> bool:
+        """Whether a hash over all bytes of a version's source may be told.
+
+        Not if some of them may be withheld: who knows the rest could try what they are.
+        """
+        if self.profile == "internal":
+            return True
+        return not self._has_rows_of_own_terms(version.dataset) and self.access(version) == "permitted"
+
+    def _has_rows_of_own_terms(self, dataset: str) -> bool:
+        terms = self.datasets[dataset].terms
+        return bool(terms.row_licence or terms.sensitive or (terms.embargo and terms.embargo.column))
 
     @cached_property
     def relations(self) -> dict[str, Relation]:

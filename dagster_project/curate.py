@@ -14,10 +14,11 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
-from assets.licence_words import licence_words
 from pydantic import ValidationError
 
+from assets.ahead import ahead
 from assets.harmonise import harmonise, wanted_columns
+from assets.licence_words import licence_words
 from assets.readers import known_format, reader
 from assets.snapshot import Address
 from assets.snapshot import fetch as fetch_snapshot
@@ -321,14 +322,17 @@ class _Staging:
         self.refused = []
         gate = Gate(self.dataset.name, table, self._refuse, contested)
         records = _Records(self.dataset.name)
-        with self.clock.step("write"):
+        with self.clock.side_by_side(), self.clock.step("write"):
             source = read(self.snapshot, options, wanted_columns(self.dataset, table))
             counted = _reader(source.schema, records.counted(self.clock.pulling("read", source)))
             with self.clock.step("harmonise"):
                 canonical = harmonise(counted, self.dataset, table)
             kept = gate.keep(_reader(canonical.schema, self.clock.pulling("harmonise", canonical)))
-            gated = self.clock.pulling("gate", kept)
-            staged = self.house.warehouse.stage(gated, self.dataset.name, table, self.run_id)
+            # In a thread of its own, so that one batch is judged while the one before it is written.
+            gated = ahead(self.clock.pulling("gate", kept))
+            with contextlib.closing(gated):
+                waited = self.clock.pulling(None, gated)
+                staged = self.house.warehouse.stage(waited, self.dataset.name, table, self.run_id)
         return staged, gate.report(records.read)
 
     @contextlib.contextmanager

@@ -22,6 +22,7 @@ PRIVATE_WORDS = (
     "Not all records of this dataset are open to everybody. This page gives counts of all of them, and of the records "
     "themselves those that anyone may have; do not pass the counts on."
 )
+_QUOTED = '; it is quoted by `winnow query "FROM catalog.gates" --profile internal`'
 _MEASURED_VALUES = ("min__", "max__")  # such an expectation observes a record's own value
 
 
@@ -47,10 +48,12 @@ def marked(private: bool) -> dict[str, dg.MetadataValue[Any]]:
 
 
 def observed(check: Check, private: bool) -> str:
-    """What a check saw, unless that is a private record's value."""
-    return (
-        "not shown: it is a record's value" if private and check.name.startswith(_MEASURED_VALUES) else check.observed
-    )
+    """What a check saw, unless that is a private record's value, or words that stand in private bytes."""
+    if private and check.name.startswith(_MEASURED_VALUES):
+        return "not shown: it is a record's value"
+    if private and check.gate == "terms" and not check.passed:
+        return check.observed.partition("\n")[0] + _QUOTED
+    return check.observed
 
 
 @dataclass(frozen=True)

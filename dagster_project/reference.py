@@ -13,6 +13,7 @@ import click
 
 from assets.readers import formats, reader
 from catalog.dataset import Dataset, load_datasets
+from catalog.derived import RESERVED_COLUMNS, Derived, load_derived
 from catalog.expressions import FUNCTION_GROUPS
 from catalog.inventory import INVENTORY
 from catalog.query import FORBIDDEN_FUNCTIONS, TABLE_FUNCTIONS
@@ -23,15 +24,17 @@ from catalog.units import UNITS
 from dagster_project.cli import main as command_line
 from validations.science import science_checks
 
+_COLUMNS = "\n| column | type | unit | term | required | description | checks |\n|---|---|---|---|---|---|---|"
 _NOTE = "<!-- Written by `make docs`; change the contracts or the code, not this page. -->\n"
 
 
 def pages() -> dict[str, str]:
     """File name -> text of every reference page."""
-    tables, datasets = [load_table(name) for name in table_names()], load_datasets()
+    tables, datasets, derived = [load_table(name) for name in table_names()], load_datasets(), load_derived()
     found = {f"tables/{table.name}.md": _page(_table(table, datasets)) for table in tables}
+    found |= {f"tables/{table.name}.md": _page(_derived(table)) for table in derived}
     return found | {
-        "README.md": _page(_index(tables)),
+        "README.md": _page(_index(tables, derived)),
         "datasets.md": _page(_datasets(datasets)),
         "command-line.md": _page(_commands()),
         "licences.md": _page(_licences()),
@@ -45,7 +48,7 @@ def _page(lines: Iterator[str]) -> str:
     return _NOTE + "\n".join(lines) + "\n"
 
 
-def _index(tables: list[Table]) -> Iterator[str]:
+def _index(tables: list[Table], derived: tuple[Derived, ...]) -> Iterator[str]:
     yield "# Reference\n"
     yield "- [Command line](command-line.md)\n- [Datasets](datasets.md)\n- [Licences](licences.md)"
     yield "- [Formats](formats.md): what can be read, with which options"
@@ -54,6 +57,19 @@ def _index(tables: list[Table]) -> Iterator[str]:
     yield "\nTables:\n"
     for table in tables:
         yield f"- [{table.name}](tables/{table.name}.md): {_line(table.description)}"
+    yield "\nDerived tables:\n"
+    for made in derived:
+        yield f"- [{made.name}](tables/{made.name}.md): {made.title}"
+
+
+def _derived(table: Derived) -> Iterator[str]:
+    yield f"# {table.name}\n\n{table.title}. {_line(table.description)}\n"
+    yield f"- Computed from: {', '.join(f'[{name}]({name}.md)' for name in table.inputs)}"
+    yield f"- Key: {_code(table.key)}\n- Sorted by: {_code(table.order)}\n- Owner: {table.owner}"
+    yield _COLUMNS
+    for column in (*table.columns, *RESERVED_COLUMNS):
+        yield _column(column)
+    yield f"\n## SQL\n\n```sql\n{table.sql.strip()}\n```"
 
 
 def _table(table: Table, datasets: tuple[Dataset, ...]) -> Iterator[str]:
@@ -61,7 +77,7 @@ def _table(table: Table, datasets: tuple[Dataset, ...]) -> Iterator[str]:
     yield f"# {table.name}\n\n{_line(table.description)}\n"
     yield f"- Standard: {table.standard}\n- Key: {_code(table.key)}\n- Sorted by: {_code(table.sort)}"
     yield f"- Fed by: {_code(feeders) or 'no dataset yet'}"
-    yield "\n| column | type | unit | term | required | description | checks |\n|---|---|---|---|---|---|---|"
+    yield _COLUMNS
     for column in table.all_columns:
         yield _column(column)
     yield "\n## Science checks\n\nA record that fails one of these is quarantined.\n"

@@ -114,12 +114,15 @@ def _forget_runs(settings: Settings, version: Version) -> int:
             cursor = page.cursor
             if not page.has_more:
                 break
-        latest = instance.get_latest_materialization_event(key)
+        keys = [asset_key(layer, version.dataset) for layer in ("raw", "staged", "published")]
+        latest = {each: instance.get_latest_materialization_event(each) for each in keys}
         for run_id in forgotten:
             with suppress(dg.DagsterRunNotFoundError):
                 instance.delete_run(run_id)
-        if latest is not None and latest.run_id in forgotten:
-            instance.wipe_assets([key])  # Dagster keeps a copy of the latest event with the asset
+        # Dagster keeps a copy of the latest event with the asset: rows, the source's sha256, why records were refused.
+        told = [each for each, event in latest.items() if event is not None and event.run_id in forgotten]
+        if told:
+            instance.wipe_assets(told)
     if forgotten:
         _overwrite(settings.dagster)
     return len(forgotten)

@@ -42,6 +42,7 @@ LOCATING = (
 HEADER = [*LOCATING, "scientificName", "rightsHolder", "license", "available", "eventDate", "decimalLatitude"]
 HEADER += ["decimalLongitude", "geodeticDatum", "basisOfRecord", "taxonRank", "species", "minimumElevationInMeters"]
 OPEN_DAY = "2020-01-01"
+_ZSTD = b"\x28\xb5\x2f\xfd"
 
 
 @dataclass(frozen=True)
@@ -164,13 +165,17 @@ def parquet_bytes(path: Path, content: bytes) -> Bytes:
 
 
 def unpacked_pages(content: bytes) -> Iterator[bytes]:
-    start = content.find(b"\x28\xb5\x2f\xfd")
+    """Every zstd frame, as long as its header (RFC 8878, 3.1.1) says."""
+    start = content.find(_ZSTD)
     while start >= 0:
+        described = content[start + 4]
+        single = described >> 5 & 1
+        at = start + 5 + (1 - single) + (0, 1, 2, 4)[described & 3]
+        width = (single, 2, 4, 8)[described >> 6]
+        size = int.from_bytes(content[at : at + width], "little") + (256 if width == 2 else 0)
         with contextlib.suppress(OSError, pa.ArrowException):
-            piece = pa.input_stream(pa.BufferReader(content[start:]), compression="zstd")
-            while part := piece.read(1 << 16):
-                yield part
-        start = content.find(b"\x28\xb5\x2f\xfd", start + 4)
+            yield pa.input_stream(pa.BufferReader(content[start:]), compression="zstd").read(min(size, 1 << 26))
+        start = content.find(_ZSTD, start + 4)
 
 
 def values_bytes(table: pa.Table) -> bytes:
@@ -223,6 +228,7 @@ class PrivateHouse:
         "row-no-day", "row-twice", "row-many-fields", "closed", "closed-quarantined", "closed-extension", "closed-file",
         "later", "later-quarantined", "paper", "doubtful", "doubtful-quarantined", "unstated", "unstated-quarantined",
         "refused", "refused-quarantined", "nest", "nest-quarantined", "taken", "taken-quarantined", "gone",
+        "gone-quarantined",
     )  # fmt: skip
     free = _secret("free", "free-by", "plain", "plain-quarantined", "nests-free")
     withheld = ("zzclosed", "zzlater", "zzpaper", "zzdoubtful", "zzunstated", "zzrefused", "zztaken", "zzgone")
@@ -234,6 +240,7 @@ class PrivateHouse:
         self.root, self.folder = root, root / "datasets"
         self.house = curate.House(Settings.at(root / "home"), clock=lambda: NOW)
         self.logged: list[tuple[str, bytes]] = []
+        self._contracts = None
 
     def secrets(self) -> dict[str, bytes]:
         """All that must be nowhere: what was planted, and the hashes over bytes of which some are withheld."""
@@ -252,7 +259,9 @@ class PrivateHouse:
     def datasets(self):
         from catalog.dataset import load_datasets
 
-        return load_datasets(self.folder)
+        if self._contracts is None:
+            self._contracts = load_datasets(self.folder)
+        return self._contracts
 
     def dataset(self, name: str):
         from catalog.dataset import load_dataset
@@ -260,6 +269,7 @@ class PrivateHouse:
         return load_dataset(f"biodiversity/{name}", self.folder)
 
     def contract(self, name: str, licence: str = "CC0-1.0", quote: str = "as its owner says", **terms: object) -> None:
+        self._contracts = None
         place = self.folder / "biodiversity" / name
         place.mkdir(parents=True, exist_ok=True)
         (place / "sample.csv").write_text("occurrenceID\n1\n")
@@ -319,55 +329,60 @@ def write_sources(house: PrivateHouse) -> dict[str, Path]:
     house.contract("nests", sensitive=[{"when": f"scientificName = '{NEST}'", "cell": 0.1, "reason": "It is rare"}])
     nests = [nest(s["nest"]), nest(s["nest-quarantined"], **impossible), f["nests-free"].record()]
     found["nests"] = house.source("nests", text_of(nests), f"{s['nest'].word}.txt")
-    found["zzclosed"] = _archive(house)
+    found["zzclosed"] = _closed(house)
+    house.contract("zzrefused", "CC-BY-4.0")
+    refused = [s["refused"].record(), s["refused-quarantined"].record(**impossible)]
+    found["zzrefused"] = _archive(house, "zzrefused", s["refused"].word, refused, "id\ttitle\n")
     simple = {
         "later": ("CC0-1.0", {"embargo": {"until": "2027-03-02"}}),
         "paper": ("CC0-1.0", {"embargo": {"event": "the paper appears", "review_by": "2027-01-01"}}),
         "doubtful": (UNUSUAL, {}),
         "unstated": ("NOASSERTION", {}),
-        "refused": ("CC-BY-4.0", {}),
         "taken": ("CC0-1.0", {}),
         "gone": ("CC0-1.0", {}),
     }
     for name, (licence, terms) in simple.items():
-        said = {"doubtful": UNUSUAL, "refused": f"CC BY-NC 4.0, says {s['refused'].word}"}.get(name, "")
-        records = [s[name].record(license=said)]
+        records = [s[name].record(license=UNUSUAL if name == "doubtful" else "")]
         records += [s[f"{name}-quarantined"].record(**impossible)] if f"{name}-quarantined" in s else []
         house.contract(f"zz{name}", licence, **terms)
         found[f"zz{name}"] = house.source(f"zz{name}", text_of(records), f"{s[name].word}.txt")
     return found
 
 
-def _archive(house: PrivateHouse) -> Path:
+def _closed(house: PrivateHouse) -> Path:
     """An archive with an extension and an EML, whose files and licence words are telling too."""
     s = house.secret
     columns = {"associatedMedia": "array_to_string(list_transform(Multimedia, lambda m: m.title), ' ')"}
     house.contract("zzclosed", "CC-BY-NC-4.0", options={"extensions": ["Multimedia"]}, columns=columns)
-    place = house.source("zzclosed", "")
-    (place / "occurrence.txt").unlink()
-    core = f"{s['closed-file'].word}.txt"
+    records = [s["closed"].record(), s["closed-quarantined"].record(decimalLatitude="95")]
+    media = f"id\ttitle\n{records[0]['occurrenceID']}\t{s['closed-extension'].word}\n"
+    return _archive(house, "zzclosed", s["closed-file"].word, records, media)
+
+
+def _archive(house: PrivateHouse, name: str, word: str, records: list[dict[str, str]], media: str) -> Path:
+    """An archive of files that are named with a word, whose EML says non-commercial with that word beside it."""
+    place = house.root / "sources" / name
+    place.mkdir(parents=True, exist_ok=True)
     tdwg = "http://rs.tdwg.org/dwc"
-    fields = "".join(f'<field index="{i}" term="{tdwg}/terms/{name}"/>' for i, name in enumerate(HEADER))
+    fields = "".join(f'<field index="{i}" term="{tdwg}/terms/{each}"/>' for i, each in enumerate(HEADER))
     about = 'encoding="UTF-8" fieldsTerminatedBy="\\t" linesTerminatedBy="\\n" fieldsEnclosedBy="" ignoreHeaderLines="1"'
     meta = (
         f'<archive xmlns="{tdwg}/text/" metadata="eml.xml"><core {about} rowType="{tdwg}/terms/Occurrence">'
-        f'<files><location>{core}</location></files><id index="0"/>{fields}</core>'
+        f'<files><location>{word}.txt</location></files><id index="0"/>{fields}</core>'
         f'<extension {about} rowType="http://rs.gbif.org/terms/1.0/Multimedia">'
         '<files><location>media.txt</location></files><coreid index="0"/>'
         '<field index="1" term="http://purl.org/dc/terms/title"/></extension></archive>'
     )
-    record = s["closed"].record()
-    rights = f"Under CC BY-NC 4.0, {s['closed'].word} says"
     eml = (
-        f'<eml:eml xmlns:eml="eml://ecoinformatics.org/eml-2.1.1"><dataset><title>{s["closed"].word}</title>'
-        f"<intellectualRights><para>{rights}</para></intellectualRights></dataset></eml:eml>"
+        f'<eml:eml xmlns:eml="eml://ecoinformatics.org/eml-2.1.1"><dataset><title>{word}</title>'
+        f"<intellectualRights><para>Under CC BY-NC 4.0, {word} says</para></intellectualRights></dataset></eml:eml>"
     )
-    with zipfile.ZipFile(place / f"{s['closed-file'].word}.zip", "w") as archive:
+    with zipfile.ZipFile(place / f"{word}.zip", "w") as archive:
         archive.writestr("meta.xml", meta)
         archive.writestr("eml.xml", eml)
-        archive.writestr(core, text_of([record, s["closed-quarantined"].record(decimalLatitude="95")]))
-        archive.writestr("media.txt", f"id\ttitle\n{record['occurrenceID']}\t{s['closed-extension'].word}\n")
-    return place / f"{s['closed-file'].word}.zip"
+        archive.writestr(f"{word}.txt", text_of(records))
+        archive.writestr("media.txt", media)
+    return place
 
 
 @functools.cache

@@ -52,7 +52,7 @@ def home(tmp_path_factory):
     """A home in which the bundled samples are published; clinvar in two versions, the second without two records."""
     home = tmp_path_factory.mktemp("home")
     house = curate.House(Settings.at(home))
-    for name in ("crystals/cod", "fusion/vest", "genomics/clinvar"):
+    for name in dataset_names():
         _publish(house, load_dataset(name), None)
     lines = (ROOT / "assets/datasets/genomics/clinvar/sample.vcf").read_text().splitlines(keepends=True)
     shorter = home / "shorter.vcf"

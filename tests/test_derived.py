@@ -506,3 +506,13 @@ def test_a_place_lies_in_its_cell_and_the_corner_belongs_to_it(south, west, with
 def test_the_poles_and_the_date_line_belong_to_the_last_cell():
     ((*_, south, west, _),) = cells({"decimalLatitude": 90.0, "decimalLongitude": 180.0})
     assert (south, west) == (89.9, 179.9)
+
+
+def test_the_guide_explains_every_key_and_its_example_is_sound(tmp_path: Path) -> None:
+    guide = (Path(__file__).parent.parent / "docs/how-to/add-a-derived-table.md").read_text()
+    (example,) = re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL)
+    path = tmp_path / "genomics" / "pathogenic_by_gene" / "defs.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text(example)
+    assert read_derived(path).inputs == ("genomics.clinical_significance",)
+    assert all(f"`{key}`" in guide for key in Derived.model_fields)

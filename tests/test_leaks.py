@@ -1,9 +1,11 @@
 """Leaks: nothing that is withheld stands in any byte that others get; and the search would find it if it did."""
 
+import gzip
 import shutil
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from canaries import (
@@ -11,7 +13,6 @@ from canaries import (
     TABLE,
     Canary,
     PrivateHouse,
-    at_home,
     command,
     every_byte,
     hits,
@@ -52,7 +53,7 @@ def test_the_house_holds_what_the_search_is_for(house: PrivateHouse) -> None:
     assert statuses.pop("zzrefused") == "refused"
     assert set(statuses.values()) == {"committed"}
     held = list(every_byte(house.house.settings.home / "warehouse"))
-    gone = {"gone", "closed-file"}
+    gone = {"gone", "gone-quarantined"}
     for name, canary in house.secret.items():
         found = hits(held, secrets_of([canary]))
         assert bool(found) == (name not in gone), name
@@ -111,6 +112,11 @@ def test_a_release_of_what_is_withheld_as_a_whole_is_empty_of_it(house: PrivateH
 # -- the terminal --------------------------------------------------------------------------------------
 
 
+def _for_a_reader(house: PrivateHouse) -> dict[str, bytes]:
+    """A door says until when it keeps rows back: of the rows it tells no more than that day and the reason."""
+    return {name: form for name, form in house.secrets().items() if name != "day of the row's embargo"}
+
+
 def _answers(names: list[str], folder: Path) -> list[list[str]]:
     asked = [["list"], ["list", "--json"], ["terms"]]
     for table in (TABLE, *OTHER_TABLES, *(f"catalog.{name}" for name in INVENTORY)):
@@ -128,10 +134,11 @@ def _answers(names: list[str], folder: Path) -> list[list[str]]:
 
 
 def test_no_command_tells_the_public_what_is_withheld(house: PrivateHouse, names: list[str], tmp_path: Path) -> None:
-    secrets = house.secrets()
+    secrets = _for_a_reader(house)
     told = [(" ".join(words), command(house, *words).encode()) for words in _answers(names, tmp_path)]
     assert all(printed for where, printed in told if " -o " not in where)
     assert hits([*told, *every_byte(tmp_path)], secrets) == []
+    assert hits(every_byte(tmp_path), house.secrets()) == []
     seen = hits([*told, *every_byte(tmp_path)], secrets_of(house.free.values()))
     for where in ("json", "csv", "parquet, pages", "quarantine biodiversity/plain", "SUMMARIZE", "--at"):
         assert any(where in hit for hit in seen), where
@@ -166,11 +173,10 @@ def test_no_error_quotes_what_is_withheld(house: PrivateHouse) -> None:
         "EXPLAIN FROM biodiversity.occurrences",
     ]
     told = [(sql, command(house, "query", sql).encode()) for sql in asked]
-    # The words that were typed are the asker's own.
-    typed = {sql: {**house.secrets()} for sql in asked}
     for sql, printed in told:
-        secrets = {name: form for name, form in typed[sql].items() if form.lower() not in sql.lower().encode()}
-        assert hits([(sql, printed.lower().replace(sql.lower().encode(), b""))], secrets) == []
+        # What was typed is the asker's own.
+        secrets = {name: form for name, form in _for_a_reader(house).items() if form not in sql.encode()}
+        assert hits([(sql, printed)], secrets) == []
         localities = {f"locality of {name}": f"{each.word} loc".encode() for name, each in house.secret.items()}
         assert hits([(sql, printed)], localities) == []
 
@@ -181,21 +187,27 @@ def test_no_error_quotes_what_is_withheld(house: PrivateHouse) -> None:
 def test_nothing_that_dagster_stores_tells_of_private_records(house: PrivateHouse) -> None:
     """All but the address that the operator typed: Dagster keeps it with the run that he started."""
     found = list(every_byte(house.house.settings.dagster))
-    assert hits(found, _for_the_operator(house)) == []
+    # zztaken was open to everybody, and its withdrawal was interrupted: the repeated call removes what is left of it.
+    secrets = {name: form for name, form in _for_the_operator(house).items() if "taken" not in name}
+    assert hits(found, secrets) == []
     seen = hits(found, secrets_of([house.free["plain"], house.free["free-by"]]))
     assert any("event_logs" in hit for hit in seen), "previews of what is permitted are there, and are found"
-    assert any("sources/mixed" in content.decode("utf-8", "replace") for _, content in found)
+    assert any(b"sources/mixed" in content for _, content in found)
 
 
 def test_no_run_logs_or_prints_private_records(house: PrivateHouse) -> None:
-    assert {where for where, _ in house.logged} >= {"winnow run"}
-    assert hits(house.logged, _for_the_operator(house)) == []
+    """Who runs a dataset reads in his terminal, and there only, which words in it contradict its licence."""
+    secrets = _for_the_operator(house)
+    assert hits([part for part in house.logged if part[0] != "winnow run"], secrets) == []
+    printed = [part for part in house.logged if part[0] == "winnow run"]
+    words = "refused: word"
+    assert hits(printed, {name: form for name, form in secrets.items() if name != words}) == []
+    assert hits(printed, {words: secrets[words]})
 
 
 def _for_the_operator(house: PrivateHouse) -> dict[str, bytes]:
-    """A licence's name in a contract, and the name of a file that he gave himself, are the operator's own."""
-    own = {f"closed-file: {form}" for form in ("word",)} | {"licence in the bytes"}
-    return {name: form for name, form in house.secrets().items() if name not in own}
+    """A licence's name in a contract is no secret there."""
+    return {name: form for name, form in house.secrets().items() if name != "licence in the bytes"}
 
 
 # -- sensitive places ----------------------------------------------------------------------------------
@@ -218,11 +230,9 @@ def test_a_coarsened_record_is_there_without_its_place(house: PrivateHouse, rele
 
 
 def test_the_search_sees_through_every_kind_of_file(tmp_path: Path) -> None:
-    import gzip
-
     canary = Canary("planted")
     columns = {"text": [canary.word, None], "place": [canary.latitude, None], "day": [canary.day, "x"]}
-    table = __import__("pyarrow").table(columns).replace_schema_metadata({"note": Canary("note").word})
+    table = pa.table(columns).replace_schema_metadata({"note": Canary("note").word})
     pq.write_table(table, tmp_path / "rows.parquet", compression="zstd")
     with duckdb.connect(str(tmp_path / "views.duckdb")) as connection:
         connection.execute(f"CREATE VIEW seen AS SELECT '{Canary('view').word}' AS word")
@@ -235,8 +245,3 @@ def test_the_search_sees_through_every_kind_of_file(tmp_path: Path) -> None:
         assert any(hit.startswith(f"{each.name}: word in") for hit in seen), each.name
     assert any(hit.startswith("planted: latitude as a double in rows.parquet, pages") for hit in seen)
     assert hits(every_byte(tmp_path), secrets_of([Canary("elsewhere")])) == []
-
-
-def test_dagster_is_used_in_this_house(house: PrivateHouse) -> None:
-    with at_home(house):
-        assert (house.house.settings.dagster / "storage").exists() or any(house.house.settings.dagster.rglob("*.db"))

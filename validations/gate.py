@@ -20,7 +20,7 @@ from catalog.errors import GateError
 from catalog.records import Failure, RowGate, TableReport
 from catalog.table import Table
 from validations.science import ScienceCheck, science_checks
-from validations.structure import conditions, pandera_schema
+from validations.structure import conditions, pandera_schema, ruled_columns
 
 QUARANTINE_SCHEMA = pa.schema(
     [
@@ -72,7 +72,9 @@ class Gate:
         self._refuse = refuse
         self._conditions = conditions(table)
         self._science = _named(table)
-        self._pandera = pandera_schema(table)
+        self._ruled = ruled_columns(table)
+        self._pandera, self._pandera_values = pandera_schema(table), pandera_schema(table, self._ruled)
+        self._typed: pa.Schema | None = None
         self._waiting: list[dict[str, Any]] = []
         self._waiting_characters = 0
         self._failures: Counter[tuple[RowGate, str, str, str]] = Counter()
@@ -265,13 +267,21 @@ class Gate:
             self._waiting_characters = 0
 
     def _checked(self, kept: pa.RecordBatch) -> pa.RecordBatch:
-        import pandera.errors
-
         if kept.num_rows == 0:
             return kept
-        frame = pl.from_arrow(kept)
+        if kept.schema != self._typed:
+            # Names and types are the same for all rows, so they are judged once, without any.
+            self._confirm(self._pandera, kept.slice(0, 0))
+            self._typed = kept.schema
+        self._confirm(self._pandera_values, kept.select(self._ruled))
+        return kept.cast(self._table.arrow_schema)
+
+    def _confirm(self, schema: Any, kept: pa.RecordBatch) -> None:
+        """Ask pandera for its opinion of rows."""
+        import pandera.errors
+
         try:
-            self._pandera.validate(frame, lazy=True)
+            schema.validate(pl.from_arrow(kept), lazy=True)
         except pandera.errors.SchemaErrors as error:
             first = error.failure_cases.row(0, named=True)
             raise GateError(
@@ -279,7 +289,6 @@ class Gate:
                 f"column {first.get('column')}, check {first.get('check')}, value {first.get('failure_case')}",
                 "the checks in catalog/tables and their derivation disagree; report this as a defect",
             ) from error
-        return kept.cast(self._table.arrow_schema)
 
 
 def key_texts(frame: pl.DataFrame, table: Table) -> pl.Series:

@@ -5,7 +5,7 @@ The conditions decide what is kept; pandera then checks the kept rows independen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,8 +86,16 @@ def _has_shape(value: pl.Expr, shape: tuple[int | None, ...]) -> pl.Expr:
     return right & value.list.eval(element).list.all()
 
 
-def pandera_schema(table: Table) -> Any:
-    """The pandera (polars) schema of a table: dtypes, nullability and every check, strict about columns."""
+def ruled_columns(table: Table) -> tuple[str, ...]:
+    """The columns whose values have a rule to keep; of the others only the type can be wrong."""
+    return tuple(column.name for column in table.all_columns if not column.nullable or any(_stated(column.checks)))
+
+
+def pandera_schema(table: Table, names: Collection[str] | None = None) -> Any:
+    """The pandera (polars) schema of a table, or of some of its columns: dtypes, nullability and every check.
+
+    It is strict about columns: there must be no others.
+    """
     import pandera.polars as pandera
 
     empty = pl.from_arrow(table.arrow_schema.empty_table())
@@ -99,6 +107,7 @@ def pandera_schema(table: Table) -> Any:
             checks=[_pandera_check(column, *stated[:2]) for stated in _stated(column.checks)],
         )
         for column in table.all_columns
+        if names is None or column.name in names
     }
     return pandera.DataFrameSchema(columns, strict=True, name=table.name)
 
