@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import duckdb
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from catalog.records import RowTerms
@@ -18,6 +20,7 @@ from catalog.table import Table
 ROW_GROUP_ROWS = 122_880
 ROW_GROUP_BYTES = 32 << 20
 FILE_BYTES = 512 << 20
+SAMPLED = 20_000
 SORT_MEMORY = "192MB"
 SORT_THREADS = 1
 
@@ -28,10 +31,14 @@ class ParquetFile:
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self._schema = schema
         self._sink = pa.OSFile(str(path), "wb")
-        self._writer = pq.ParquetWriter(self._sink, self._schema, compression="zstd", write_page_index=True)
+        self._writer: pq.ParquetWriter | None = None
         self._waiting: list[pa.RecordBatch] = []
         self._waiting_rows = self._waiting_bytes = 0
-        self.bytes = 0
+
+    @property
+    def bytes(self) -> int:
+        """How large the file is so far."""
+        return int(self._sink.tell())
 
     def __enter__(self) -> ParquetFile:
         return self
@@ -40,8 +47,8 @@ class ParquetFile:
         with self._sink:
             if kind is None:
                 self._flush()
-                self._writer.close()
-            else:
+                self._opened(self._schema.empty_table()).close()
+            elif self._writer is not None:
                 self._writer.is_open = False  # closing it, as it does when it is collected, would write
 
     def write(self, batch: pa.RecordBatch) -> None:
@@ -54,45 +61,101 @@ class ParquetFile:
 
     def _flush(self) -> None:
         if self._waiting:
-            self._writer.write_table(
-                pa.Table.from_batches(self._waiting).cast(self._schema), row_group_size=ROW_GROUP_ROWS
-            )
-            self.bytes += self._waiting_bytes // 4  # about what zstd leaves; only bounds the file's size
+            rows = pa.Table.from_batches(self._waiting)
+            if not rows.schema.equals(self._schema, check_metadata=True):
+                rows = rows.cast(self._schema)
+            self._opened(rows).write_table(rows, row_group_size=ROW_GROUP_ROWS)
             self._waiting, self._waiting_rows, self._waiting_bytes = [], 0, 0
 
-
-def write(batches: Iterable[pa.RecordBatch], table: Table, path: Path) -> tuple[int, bool]:
-    """Write rows as they come; says how many, and whether they make one file in the table's order as they are."""
-    rows, is_sorted, last = 0, True, None
-    with ParquetFile(path, table.arrow_schema) as file:
-        for batch in batches:
-            if batch.num_rows == 0:
-                continue
-            file.write(batch)
-            rows += batch.num_rows
-            if is_sorted:
-                keys = pl.from_arrow(pa.Table.from_batches([batch.select(list(table.sort))]))
-                assert isinstance(keys, pl.DataFrame)
-                is_sorted = _ascending(keys if last is None else pl.concat([last, keys]))
-                last = keys.tail(1)
-    return rows, is_sorted and rows > 0 and path.stat().st_size <= FILE_BYTES
+    def _opened(self, rows: pa.Table) -> pq.ParquetWriter:
+        """The writer, whose encodings are chosen by the first rows."""
+        if self._writer is None:
+            self._writer = pq.ParquetWriter(
+                self._sink,
+                self._schema,
+                compression="zstd",
+                use_dictionary=_repeating(rows.slice(0, SAMPLED)),
+                write_page_index=True,
+            )
+        return self._writer
 
 
-def sort(source: Path, table: Table, folder: Path) -> Iterator[Path]:
-    """The rows of a file in the table's order, as files of bounded size in a folder; none for no rows."""
+def _repeating(rows: pa.Table) -> list[str]:
+    """The Parquet columns that are worth a dictionary. One of identifiers is not: that would be the column again."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(rows.schema.empty_table(), sink)
+    columns = pq.read_metadata(pa.BufferReader(sink.getvalue())).schema
+    paths = [columns.column(index).path for index in range(len(columns))]
+    unique = {name for name in rows.schema.names if _is_unique(rows[name])}
+    return [path for path in paths if path not in unique]
+
+
+def _is_unique(column: pa.ChunkedArray) -> bool:
+    given = len(column) - column.null_count
+    if pa.types.is_nested(column.type) or not given:
+        return False
+    return bool(2 * pc.count_distinct(column, mode="only_valid").as_py() > given)
+
+
+class Written(NamedTuple):
+    """Rows in files of bounded size, in the order in which they came; ``is_sorted`` if that is the table's order."""
+
+    paths: list[Path]
+    rows: int
+    is_sorted: bool
+
+
+def write(batches: Iterable[pa.RecordBatch], table: Table, folder: Path) -> Written:
+    """Write rows as they come, to files of bounded size in a folder; none for no rows."""
+    order = _Order(table)
+    paths: list[Path] = []
+    rows = 0
+    given = (batch for batch in batches if batch.num_rows)
+    batch = next(given, None)
+    while batch is not None:
+        paths.append(folder / f"rows-{len(paths):05d}.parquet")
+        with ParquetFile(paths[-1], table.arrow_schema) as file:
+            while batch is not None and file.bytes < FILE_BYTES:
+                file.write(batch)
+                rows += batch.num_rows
+                order.see(batch)
+                batch = next(given, None)
+    return Written(paths, rows, order.holds)
+
+
+class _Order:
+    """Whether rows come in the table's order; nulls count as out of order, so that the sort decides."""
+
+    def __init__(self, table: Table) -> None:
+        self.holds = True
+        self._columns = list(table.sort)
+        self._last: pl.DataFrame | None = None
+
+    def see(self, batch: pa.RecordBatch) -> None:
+        """Compare a batch with itself and with the row before it."""
+        if self.holds:
+            keys = pl.from_arrow(pa.Table.from_batches([batch.select(self._columns)]))
+            assert isinstance(keys, pl.DataFrame)
+            self.holds = _ascending(keys if self._last is None else pl.concat([self._last, keys]))
+            self._last = keys.tail(1)
+
+
+def sort(sources: Sequence[Path], table: Table, folder: Path) -> Iterator[Path]:
+    """The rows of files in the table's order, as files of bounded size in a folder; none for no rows."""
     try:
-        yield from _sorted(source, table, folder, SORT_MEMORY)
+        yield from _sorted(sources, table, folder, SORT_MEMORY)
         return
     except (duckdb.OutOfMemoryException, OSError) as error:  # an OSError if it comes in mid-stream
         if "Out of Memory" not in str(error):
             raise
     # DuckDB sorts no fewer than 2048 rows together, and these are large. Its own limit is most of the memory.
-    yield from _sorted(source, table, folder, None)
+    yield from _sorted(sources, table, folder, None)
 
 
-def _sorted(source: Path, table: Table, folder: Path, memory: str | None) -> list[Path]:
+def _sorted(sources: Sequence[Path], table: Table, folder: Path, memory: str | None) -> list[Path]:
     # The key after the sort columns leaves no ties, so that the same rows always give the same file.
     order = ", ".join(f'"{name}" NULLS LAST' for name in dict.fromkeys((*table.sort, *table.key)))
+    listed = ", ".join(map(literal, sources))
     paths: list[Path] = []
     with contextlib.closing(duckdb.connect()) as connection:
         connection.execute("SET enable_progress_bar=false")
@@ -101,7 +164,7 @@ def _sorted(source: Path, table: Table, folder: Path, memory: str | None) -> lis
         connection.execute(f"SET temp_directory={literal(folder / 'spill')}")
         if memory is not None:
             connection.execute(f"SET memory_limit='{memory}'")
-        query = f"SELECT * FROM read_parquet({literal(source)}) ORDER BY {order}"
+        query = f"SELECT * FROM read_parquet([{listed}]) ORDER BY {order}"
         batches: Iterator[pa.RecordBatch] = iter(connection.sql(query).to_arrow_reader(16_384))
         first = next(batches, None)
         while first is not None:
@@ -114,7 +177,7 @@ def _sorted(source: Path, table: Table, folder: Path, memory: str | None) -> lis
 
 
 def _ascending(keys: pl.DataFrame) -> bool:
-    """Whether rows ascend by all columns in turn; nulls count as out of order, so that the sort decides."""
+    """Whether rows ascend by all columns in turn."""
     in_order = pl.lit(True)
     for name in reversed(keys.columns):
         before, here = pl.col(name).shift(1), pl.col(name)
@@ -122,9 +185,9 @@ def _ascending(keys: pl.DataFrame) -> bool:
     return bool(keys.select(in_order.slice(1).fill_null(False).all()).item())
 
 
-def row_terms(path: Path) -> tuple[RowTerms, ...]:
-    """What the rows of a file say of their own licence and embargo."""
-    query = "SELECT _licence, _embargo_until, count(*) FROM read_parquet(?) GROUP BY ALL ORDER BY ALL"
+def row_terms(paths: Sequence[Path]) -> tuple[RowTerms, ...]:
+    """What the rows of files (at least one) say of their own licence and embargo."""
+    query = "SELECT _licence, _embargo_until, count(*) FROM read_parquet($1) GROUP BY ALL ORDER BY ALL"
     with contextlib.closing(duckdb.connect()) as connection:
-        found = connection.execute(query, [str(path)]).fetchall()
+        found = connection.execute(query, [[str(path) for path in paths]]).fetchall()
     return tuple(RowTerms(licence=licence, embargo_until=until, rows=rows) for licence, until, rows in found)

@@ -63,15 +63,14 @@ class Warehouse:
         # Never the folder of an earlier staging, whatever its run was called.
         target = f"{self.root}/{namespace}/{name}/data/{run_id}-{secrets.token_hex(4)}"
         with self._writing(target), self.scratch() as scratch:
-            local = scratch / "rows.parquet"
-            rows, is_sorted = parquet.write(batches, table, local)
-            row_terms = parquet.row_terms(local) if rows else ()
-            parts = [local] if is_sorted else parquet.sort(local, table, scratch)
+            written = parquet.write(batches, table, scratch)
+            row_terms = parquet.row_terms(written.paths) if written.paths else ()
+            parts = written.paths if written.is_sorted else parquet.sort(written.paths, table, scratch)
             files = [self._put(path, f"{target}/{part}-{index:05d}.parquet") for index, path in enumerate(parts)]
             return StagedTable(
                 table=table.name,
                 files=tuple(files),
-                rows=rows,
+                rows=written.rows,
                 bytes=sum(self._filesystem.size(file) for file in files),
                 row_terms=row_terms,
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -44,6 +44,7 @@ from catalog.table import Table, load_table
 from catalog.warehouse import Warehouse
 from dagster_project.progress import Stopwatch, tell
 from dagster_project.settings import Settings
+from dagster_project.streaming import Records, old_objects_at_rest, reader_of
 from dagster_project.tombstones import refuse_withdrawn, remove_raw
 from validations.expectations import contested_keys, empty_table, expectations, judge, profile, row_checks
 from validations.gate import Gate
@@ -321,13 +322,13 @@ class _Staging:
         self.house.warehouse.discard(self.refused)
         self.refused = []
         gate = Gate(self.dataset.name, table, self._refuse, contested)
-        records = _Records(self.dataset.name)
-        with self.clock.side_by_side(), self.clock.step("write"):
+        records = Records(self.dataset.name)
+        with old_objects_at_rest(), self.clock.side_by_side(), self.clock.step("write"):
             source = read(self.snapshot, options, wanted_columns(self.dataset, table))
-            counted = _reader(source.schema, records.counted(self.clock.pulling("read", source)))
+            counted = reader_of(source.schema, records.counted(self.clock.pulling("read", source)))
             with self.clock.step("harmonise"):
                 canonical = harmonise(counted, self.dataset, table)
-            kept = gate.keep(_reader(canonical.schema, self.clock.pulling("harmonise", canonical)))
+            kept = gate.keep(reader_of(canonical.schema, self.clock.pulling("harmonise", canonical)))
             # In a thread of its own, so that one batch is judged while the one before it is written.
             gated = ahead(self.clock.pulling("gate", kept))
             with contextlib.closing(gated):
@@ -353,37 +354,6 @@ class _Staging:
     def _refuse(self, rows: pa.Table) -> None:
         index = len(self.quarantine) + len(self.refused)
         self.refused.append(self.house.warehouse.put_quarantine(rows, self.dataset.name, self.run_id, index))
-
-
-class _Records:
-    """Counts what a reader reads, independently of the gate."""
-
-    def __init__(self, dataset: str) -> None:
-        self.read = 0
-        self._dataset = dataset
-
-    def counted(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Pass batches on, counting their records.
-
-        Raises:
-            GateError: the records are not numbered one after the other, so the reader has left some out.
-        """
-        for batch in batches:
-            numbers = range(self.read, self.read + batch.num_rows)
-            if not batch["_source"].equals(pa.array(numbers, pa.int64())):
-                given = batch["_source"].to_pylist()
-                lost = next(number for number, found in zip(numbers, given, strict=True) if number != found)
-                raise GateError(
-                    f"{self._dataset}: the reader does not account for record {lost} (counted from 0) of its source",
-                    "this is a defect in the reader, which must number its records one after the other; report it",
-                )
-            self.read += batch.num_rows
-            tell(self._dataset, "stage", self.read, None)
-            yield batch
-
-
-def _reader(schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> pa.RecordBatchReader:
-    return pa.RecordBatchReader.from_batches(schema, batches)
 
 
 def _options(dataset: Dataset, table: str, model: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 
 from catalog.dataset import Dataset
-from catalog.errors import WinnowError
+from catalog.errors import CatalogError, WinnowError
 from catalog.records import Check, Found
 from catalog.rights.embargo import utc_day
 from catalog.rights.policy import decide, effective
@@ -96,7 +96,8 @@ def told(confidant: Confidant | None = None) -> Iterator[None]:
     try:
         yield
     except WinnowError as error:
-        if confidant is not None and confidant.private():
+        # What is wrong with database, disk or locks quotes no record, and an operator must see it.
+        if confidant is not None and not isinstance(error, CatalogError) and confidant.private():
             raise confidant.keep(error) from None
         raise dg.Failure(
             description=error.problem,

@@ -611,4 +611,4 @@ def test_a_blank_is_what_python_strips():
         data = f"{blank}|x\n".encode()
         text = np.frombuffer(data, dtype="uint8")
         found = delimited_scan.scan(text, ord("|"), -1, 10, np.arange(2), 2)
-        assert delimited_scan.strings(text, found, 0, -1).to_pylist() == [blank.strip() or None]
+        assert delimited_scan.strings(text, found, -1)[0].to_pylist() == [blank.strip() or None]

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from catalog.dataset import FOLDER, load_dataset
-from catalog.derived import load_derived, no_rows, read_derived, sound_derived
+from catalog.derived import Derived, load_derived, no_rows, read_derived, sound_derived
 from catalog.errors import ContractError, QueryError
 from catalog.query import Door
 from catalog.rights.combination import combine

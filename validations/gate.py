@@ -61,6 +61,28 @@ class Violation(NamedTuple):
     holds: Any
 
 
+class Frames:
+    """Batches as polars frames. A column without any value costs nothing, and of a wide table that is most of them."""
+
+    def __init__(self) -> None:
+        self._schema: pa.Schema | None = None
+        self._dtypes: pl.Schema = pl.Schema()
+
+    def of(self, batch: pa.RecordBatch) -> pl.DataFrame:
+        """The same columns and rows."""
+        if batch.schema != self._schema:
+            empty = pl.from_arrow(batch.slice(0, 0))
+            assert isinstance(empty, pl.DataFrame)
+            self._schema, self._dtypes = batch.schema, empty.schema
+        names = batch.schema.names
+        given = [name for name, column in zip(names, batch.columns, strict=True) if column.null_count < len(column)]
+        frame = pl.from_arrow(batch.select(given or names))
+        assert isinstance(frame, pl.DataFrame)
+        absent = [name for name in names if name not in frame.columns]
+        nothing = [pl.lit(None, dtype=self._dtypes[name]).alias(name) for name in absent]
+        return frame.with_columns(nothing).select(names)
+
+
 class Gate:
     """The row gate of one table in one run."""
 
@@ -69,6 +91,8 @@ class Gate:
         self._contested = pl.Series(sorted(contested), dtype=pl.String)
         self._taken: set[str] = set()
         self._table = table
+        self._schema = table.arrow_schema
+        self._frames = Frames()
         self._refuse = refuse
         self._conditions = conditions(table)
         self._science = _named(table)
@@ -123,9 +147,8 @@ class Gate:
         )
 
     def _split(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        canonical = batch.select(self._table.arrow_schema.names)
-        frame = pl.from_arrow(canonical)
-        assert isinstance(frame, pl.DataFrame)
+        canonical = batch.select(self._schema.names)
+        frame = self._frames.of(canonical)
         source = pl.Series("source", batch["_source"])
         harmonised = pl.Series("failed", batch["_failures"].is_valid())
         dropped = pl.Series("dropped", batch["_dropped"])
@@ -145,7 +168,10 @@ class Gate:
         if refused.len():
             self._quarantine(batch, fails & dropped.is_null(), violations)
         keeps = ~fails & dropped.is_null()
-        return self._checked(canonical if keeps.all() else canonical.filter(keeps.to_arrow()))
+        if keeps.all():
+            return self._checked(canonical, frame)
+        kept = canonical.filter(keeps.to_arrow())
+        return self._checked(kept, self._frames.of(kept))
 
     def _violations(self, frame: pl.DataFrame, judged: pl.Series) -> list[Violation]:
         """What some judged row violates, with where it holds."""
@@ -197,6 +223,9 @@ class Gate:
 
     def _count(self, source: pl.Series, fails: pl.Series, dropped: pl.Series) -> None:
         """Count records: quarantined if any row failed, dropped if a rule took all its rows, else kept."""
+        if not fails.any() and dropped.null_count() == len(dropped):
+            self._kept += source.n_unique()
+            return
         records = (
             pl.DataFrame({"source": source, "fails": fails, "dropped": dropped})
             .group_by("source", maintain_order=True)
@@ -266,22 +295,22 @@ class Gate:
             self._waiting = []
             self._waiting_characters = 0
 
-    def _checked(self, kept: pa.RecordBatch) -> pa.RecordBatch:
+    def _checked(self, kept: pa.RecordBatch, frame: pl.DataFrame) -> pa.RecordBatch:
         if kept.num_rows == 0:
             return kept
         if kept.schema != self._typed:
             # Names and types are the same for all rows, so they are judged once, without any.
-            self._confirm(self._pandera, kept.slice(0, 0))
+            self._confirm(self._pandera, frame.head(0))
             self._typed = kept.schema
-        self._confirm(self._pandera_values, kept.select(self._ruled))
-        return kept.cast(self._table.arrow_schema)
+        self._confirm(self._pandera_values, frame.select(self._ruled))
+        return kept.cast(self._schema)
 
-    def _confirm(self, schema: Any, kept: pa.RecordBatch) -> None:
+    def _confirm(self, schema: Any, frame: pl.DataFrame) -> None:
         """Ask pandera for its opinion of rows."""
         import pandera.errors
 
         try:
-            schema.validate(pl.from_arrow(kept), lazy=True)
+            schema.validate(frame, lazy=True)
         except pandera.errors.SchemaErrors as error:
             first = error.failure_cases.row(0, named=True)
             raise GateError(
