@@ -40,7 +40,9 @@ ui: setup ## start Dagster on the datasets here
 	$(BIN)/winnow ui
 
 bench: setup ## measure speed and memory
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks variants
+	$(BIN)/python -m benchmarks occurrences
+	$(BIN)/python -m benchmarks rights
 
 docs: setup ## write the reference pages from the contracts
 	$(BIN)/python -m dagster_project.reference docs/reference

@@ -12,11 +12,13 @@ has at most that length, M and p being at their largest there, and the geodesic 
 the sum with the record's own uncertainty does not tell that one.
 
 A date, collector and number find a record again where it is published exactly; so the date keeps its year only, all
-other columns that the table marks ``locates`` are cleared, and the record is known by its ordinal in the source.
+other columns that the table marks ``locates`` are cleared, and the record's name is made of the snapshot's key.
 """
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 from collections.abc import Sequence
 
 import numpy as np
@@ -60,7 +62,12 @@ def edges(values: Floats, cell: Floats, limit: float) -> tuple[Floats, Floats]:
 
 
 def generalise(
-    columns: dict[str, pa.Array], table: Table, rules: Sequence[Sensitive], holds: Sequence[pa.Array], source: pa.Array
+    columns: dict[str, pa.Array],
+    table: Table,
+    rules: Sequence[Sensitive],
+    holds: Sequence[pa.Array],
+    source: pa.Array,
+    key: str,
 ) -> dict[str, pa.Array]:
     """Canonical columns with the rows on which a rule holds generalised; where several hold, to the widest cell.
 
@@ -70,6 +77,7 @@ def generalise(
         rules: the dataset's rules.
         holds: for each rule whether it holds on each row; null counts as holding.
         source: the ordinal of each row's record in the snapshot.
+        key: what nobody knows who does not have the snapshot, such as its sha256.
     """
     hit = np.array([pc.fill_null(one, True).to_numpy(zero_copy_only=False) for one in holds], dtype=np.bool_)
     rows = np.flatnonzero(hit.any(axis=0))
@@ -79,12 +87,17 @@ def generalise(
     few = {name: column.take(chosen) for name, column in columns.items()}
     cell = np.where(hit[:, rows], np.array([rule.cell for rule in rules])[:, None], 0.0).max(axis=0)
     told = _coarser(few, cell, table)
-    told["_record"] = pc.binary_join_element_wise("generalised", pc.cast(source.take(chosen), pa.string()), "-")
+    # Not the ordinal itself: neighbours in a source often are neighbours in the field.
+    told["_record"] = pa.array([_unlinked(key, ordinal) for ordinal in source.take(chosen).to_pylist()])
     told |= _said(few, hit[:, rows], cell, rules)
     return {
         name: pc.replace_with_mask(column, mask, told[name].cast(column.type)) if name in told else column
         for name, column in columns.items()
     }
+
+
+def _unlinked(key: str, ordinal: int) -> str:
+    return f"generalised-{hmac.new(key.encode(), str(ordinal).encode(), hashlib.sha256).hexdigest()[:24]}"
 
 
 def _coarser(few: dict[str, pa.Array], cell: Floats, table: Table) -> dict[str, pa.Array]:
@@ -156,7 +169,9 @@ def _said(
     keys = [int((weights * one).sum()) for one in hit.T]
     texts = {key: "; ".join(r.reason for i, r in enumerate(rules) if key >> i & 1) for key in set(keys)}
     done = [f"Place told to a cell of {width:g} degrees: {texts[key]}" for key, width in zip(keys, cell, strict=True)]
-    kept = ["Exact place, day and collector are withheld: " + texts[key] for key in keys]
+    kept = [
+        f"Exact place and day, collector and number are withheld (not the rights holder): {texts[key]}" for key in keys
+    ]
     told = {}
     for name, words in ((GENERALISED, done), (WITHHELD, kept)):
         if name in few:

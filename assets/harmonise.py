@@ -56,8 +56,17 @@ def wanted_columns(dataset: Dataset, table: Table) -> frozenset[str]:
     return derived.union(*(expression_columns(text) for text in texts))
 
 
-def harmonise(batches: pa.RecordBatchReader, dataset: Dataset, table: Table, part: str = "all") -> pa.RecordBatchReader:
+def harmonise(
+    batches: pa.RecordBatchReader, dataset: Dataset, table: Table, part: str = "all", key: str = ""
+) -> pa.RecordBatchReader:
     """Map source batches to the table's columns; as many rows as the table's transform makes of each record.
+
+    Args:
+        batches: of a reader.
+        dataset: whose mapping it is.
+        table: what is mapped to.
+        part: the part of a source in several files.
+        key: the snapshot's sha256, by which generalised records are named.
 
     Returns:
         A reader with the table's columns, then HARMONISED_FIELDS, then ``_raw``.
@@ -65,7 +74,7 @@ def harmonise(batches: pa.RecordBatchReader, dataset: Dataset, table: Table, par
     Raises:
         HarmoniseError: the mapping needs a source column that is not there, or leaves a required column empty.
     """
-    rows = _harmonised(batches, dataset, table, part)
+    rows = _harmonised(batches, dataset, table, part, key)
     first = next(rows, None)
     if first is None:
         schema = pa.schema([*table.arrow_schema, *HARMONISED_FIELDS, pa.field("_raw", pa.struct([]))])
@@ -78,7 +87,9 @@ def _chain(first: pa.RecordBatch, rest: Iterator[pa.RecordBatch]) -> Iterator[pa
     yield from rest
 
 
-def _harmonised(batches: pa.RecordBatchReader, dataset: Dataset, table: Table, part: str) -> Iterator[pa.RecordBatch]:
+def _harmonised(
+    batches: pa.RecordBatchReader, dataset: Dataset, table: Table, part: str, key: str
+) -> Iterator[pa.RecordBatch]:
     derive = transform(table.transform) if table.transform else None
     projection: Projection | None = None
     with contextlib.closing(_locked()) as connection:
@@ -86,7 +97,7 @@ def _harmonised(batches: pa.RecordBatchReader, dataset: Dataset, table: Table, p
             source = derive(batch) if derive else batch
             if source.num_rows == 0:
                 continue
-            projection = projection or Projection.build(dataset, table, source.schema, part)
+            projection = projection or Projection.build(dataset, table, source.schema, part, key)
             yield projection.apply(connection, source)
 
 
@@ -138,9 +149,10 @@ class Projection:
     table: Table
     sql: str
     sensitive: tuple[Sensitive, ...] = ()
+    key: str = ""
 
     @classmethod
-    def build(cls, dataset: Dataset, table: Table, source: pa.Schema, part: str) -> Projection:
+    def build(cls, dataset: Dataset, table: Table, source: pa.Schema, part: str, key: str) -> Projection:
         """Compile; raises HarmoniseError where mapping and source do not fit."""
         _refuse_clashes(dataset, source)
         mapping = dataset.feeds[table.name]
@@ -154,7 +166,7 @@ class Projection:
         parts += [failed] if failed else []
         attempts = "".join(f', {term.attempt} AS "try_{term.column.name}"' for term in terms if term.attempt)
         sql = f"SELECT {', '.join(parts)} FROM (SELECT *{attempts} FROM source)"
-        return cls(dataset.name, terms, table, sql, sensitive)
+        return cls(dataset.name, terms, table, sql, sensitive, key)
 
     def apply(self, connection: duckdb.DuckDBPyConnection, source: pa.RecordBatch) -> pa.RecordBatch:
         """Map one batch; rows keep their order."""
@@ -174,7 +186,7 @@ class Projection:
         if self.sensitive:
             holds = [_whole(found[f"sensitive_{index}"]) for index in range(len(self.sensitive))]
             named = dict(zip(lenient.names, arrays, strict=True))
-            arrays = list(generalise(named, self.table, self.sensitive, holds, source["_source"]).values())
+            arrays = list(generalise(named, self.table, self.sensitive, holds, source["_source"], self.key).values())
         extra = [
             source["_source"],
             source["_position"],

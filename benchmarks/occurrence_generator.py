@@ -9,12 +9,19 @@ from pathlib import Path
 
 import duckdb
 
-_GENERA = (
-    "Accipiter Bombus Carex Drosera Erithacus Falco Galium Helianthus Iris Juniperus Kniphofia Lixus Mustela Nymphaea "
-    "Orchis Polydrusus Quercus Rana Sturnus Turdus Ulmus Vulpes Xanthium Yucca Zostera"
-).split()
-_EPITHETS = "alba borealis centralis dubia elegans flava grandis hirsuta incana lutea minor nigra orientalis".split()
-_COUNTRIES = "AT AU BE BR CA CH CO CR DE DK EC ES FI FR GB IN IT JP KE MX NL NO NZ PT SE TR US ZA".split()
+_GENERA = [
+    *("Accipiter", "Bombus", "Carex", "Drosera", "Erithacus", "Falco", "Galium", "Helianthus", "Iris", "Juniperus"),
+    *("Kniphofia", "Lixus", "Mustela", "Nymphaea", "Orchis", "Polydrusus", "Quercus", "Rana", "Sturnus", "Turdus"),
+    *("Ulmus", "Vulpes", "Xanthium", "Yucca", "Zostera"),
+]
+_EPITHETS = [
+    *("alba", "borealis", "centralis", "dubia", "elegans", "flava", "grandis", "hirsuta", "incana", "lutea"),
+    *("minor", "nigra", "orientalis"),
+]
+_COUNTRIES = [
+    *("AT", "AU", "BE", "BR", "CA", "CH", "CO", "CR", "DE", "DK", "EC", "ES", "FI", "FR", "GB", "IN", "IT", "JP"),
+    *("KE", "MX", "NL", "NO", "NZ", "PT", "SE", "TR", "US", "ZA"),
+]
 
 _ROWS = """
 SELECT
@@ -50,7 +57,8 @@ SELECT
         AS issue
 FROM (
     SELECT i, DATE '1995-01-01' + (hash(i, 22) % 9000)::INTEGER AS day,
-        {genera}[1 + (hash(i, 23) % len({genera}))::BIGINT] AS genus, {epithets}[1 + (hash(i, 24) % len({epithets}))::BIGINT] AS epithet,
+        {genera}[1 + (hash(i, 23) % len({genera}))::BIGINT] AS genus,
+        {epithets}[1 + (hash(i, 24) % len({epithets}))::BIGINT] AS epithet,
         {countries}[1 + (hash(i, 25) % len({countries}))::BIGINT] AS country
     FROM range({rows}) AS numbers(i)
 )

@@ -38,12 +38,18 @@ _BARRIER = "LIMIT 9223372036854775807"
 
 @dataclass(frozen=True)
 class Withheld:
-    """Rows that the door keeps back, and why."""
+    """Rows that the door keeps back, and why. ``of_its_own``: they have an embargo of their own, whose day is theirs."""
 
     dataset: str
     table: str
     rows: int
     decision: Decision
+    of_its_own: bool = False
+
+    @property
+    def reason(self) -> str:
+        """Why, without a value of the rows."""
+        return "under an embargo of their own" if self.of_its_own else self.decision.reason
 
 
 class Door(Sight):
@@ -69,7 +75,10 @@ class Door(Sight):
         part = next((part for part in version.tables if part.table == table.name), None)
         judged = self.judged(version, part) if part else []
         refused = [(said, decision) for said, _, decision in judged if not decision.allowed]
-        self.withheld += [Withheld(version.dataset, table.name, said.rows, decision) for said, decision in refused]
+        self.withheld += [
+            Withheld(version.dataset, table.name, said.rows, decision, said.embargo_until is not None)
+            for said, decision in refused
+        ]
         allowed = [(said, terms) for said, terms, decision in judged if decision.allowed]
         if not allowed:
             return no_rows(table), []

@@ -136,7 +136,7 @@ class Stage(Record):
     """All that one run staged.
 
     ``base_version`` is the latest version then (0: none); ``seconds`` says how long each step took; ``found`` are
-    the licence words in the source's own bytes.
+    the licence words in the source's own bytes, ``row_rules`` the contract's rules for single rows.
     """
 
     dataset: str
@@ -150,6 +150,7 @@ class Stage(Record):
     seconds: dict[str, float] = {}
     unchanged: bool = False
     found: tuple[Found, ...] = ()
+    row_rules: str = ""
 
 
 class VersionTable(Record):
@@ -175,6 +176,7 @@ class Version(Record):
     tables: tuple[VersionTable, ...]
     committed_at: datetime
     found: tuple[Found, ...] = ()
+    row_rules: str = ""
 
     def __str__(self) -> str:
         return f"{self.dataset}@{self.number}"

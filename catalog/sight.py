@@ -54,10 +54,18 @@ class Sight:
     def decision(self, dataset: str) -> Decision:
         """What the policy says of a dataset's rows that say nothing of themselves."""
         version = self.versions[dataset]
-        return decide(self.in_force(dataset, version.found if version else ()), self.profile, self.today)
+        terms = (
+            self.in_force(dataset, version.found, row_rules=version.row_rules) if version else self.in_force(dataset)
+        )
+        return decide(terms, self.profile, self.today)
 
     def in_force(
-        self, dataset: str, found: Sequence[Found] = (), licence: str | None = None, embargo_until: date | None = None
+        self,
+        dataset: str,
+        found: Sequence[Found] = (),
+        licence: str | None = None,
+        embargo_until: date | None = None,
+        row_rules: str | None = None,
     ) -> Terms:
         """The terms in force for rows of a dataset that say this of themselves, in words that this reader may have.
 
@@ -66,12 +74,13 @@ class Sight:
             found: the licence words in the bytes that they were read from. Only ``internal`` is told which.
             licence: the rows' ``_licence``.
             embargo_until: the rows' ``_embargo_until``.
+            row_rules: the contract's rules for single rows when these were made.
         """
         contract = self.datasets[dataset].terms
-        terms = effective(contract, licence, embargo_until, found)
+        terms = effective(contract, licence, embargo_until, found, row_rules)
         if terms.doubt is None or self.profile == "internal":
             return terms
-        known = effective(contract, licence, embargo_until).doubt
+        known = effective(contract, licence, embargo_until, row_rules=row_rules).doubt
         if known == terms.doubt:
             return terms
         return terms.model_copy(update={"doubt": f"words in the source itself contradict {contract.licence}"})
@@ -80,7 +89,7 @@ class Sight:
         """What rows of a version's table say of themselves, the terms in force for them, and the policy's word."""
         found = []
         for said in part.row_terms:
-            terms = self.in_force(version.dataset, version.found, said.licence, said.embargo_until)
+            terms = self.in_force(version.dataset, version.found, said.licence, said.embargo_until, version.row_rules)
             found.append((said, terms, decide(terms, self.profile, self.today)))
         return found
 

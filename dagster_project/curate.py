@@ -44,7 +44,7 @@ from catalog.table import Table, load_table
 from catalog.warehouse import Warehouse
 from dagster_project.progress import Stopwatch, tell
 from dagster_project.settings import Settings
-from dagster_project.streaming import Records, old_objects_at_rest, reader_of
+from dagster_project.streaming import Records, memory_kept, reader_of
 from dagster_project.tombstones import refuse_withdrawn, remove_raw
 from validations.expectations import contested_keys, empty_table, expectations, judge, profile, row_checks
 from validations.gate import Gate
@@ -207,6 +207,7 @@ def commit(house: House, dataset: Dataset, staged: Stage) -> Version:
             tables=tables,
             committed_at=house.clock(),
             found=staged.found,
+            row_rules=staged.row_rules,
         )
         house.ledger.record_version(version)
         for name in PERMITTED:
@@ -235,6 +236,7 @@ def _unchanged(current: Version) -> Stage:
         quarantine=(),
         unchanged=True,
         found=current.found,
+        row_rules=current.row_rules,
     )
 
 
@@ -281,6 +283,7 @@ class _Staging:
             quarantine=tuple(self.quarantine),
             seconds={step: round(seconds, 3) for step, seconds in self.clock.seconds.items()},
             found=tuple(self.found),
+            row_rules=self.dataset.terms.row_rules(),
         )
         gates = GateReport(
             dataset=self.dataset.name,
@@ -323,11 +326,11 @@ class _Staging:
         self.refused = []
         gate = Gate(self.dataset.name, table, self._refuse, contested)
         records = Records(self.dataset.name)
-        with old_objects_at_rest(), self.clock.side_by_side(), self.clock.step("write"):
+        with memory_kept(), self.clock.side_by_side(), self.clock.step("write"):
             source = read(self.snapshot, options, wanted_columns(self.dataset, table))
             counted = reader_of(source.schema, records.counted(self.clock.pulling("read", source)))
             with self.clock.step("harmonise"):
-                canonical = harmonise(counted, self.dataset, table)
+                canonical = harmonise(counted, self.dataset, table, key=self.snapshot.sha256)
             kept = gate.keep(reader_of(canonical.schema, self.clock.pulling("harmonise", canonical)))
             # In a thread of its own, so that one batch is judged while the one before it is written.
             gated = ahead(self.clock.pulling("gate", kept))

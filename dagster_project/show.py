@@ -286,8 +286,7 @@ def withheld(door: Door) -> None:
     """Say on stderr what the profile kept back and why, and what is not there yet."""
     said = []
     for part in door.withheld:
-        until = f", until {part.decision.changes_on}" if part.decision.changes_on else ""
-        said.append(f"withheld under {door.profile}: rows of {part.dataset} ({part.decision.reason}){until}")
+        said.append(f"withheld under {door.profile}: rows of {part.dataset} ({part.reason})")
     for name in sorted(door.unpublished):
         why = "current version, as its newest was withdrawn" if door.ledger.recorded(name) else "version yet"
         said.append(f"{name} has no {why}: `winnow run {name}`")

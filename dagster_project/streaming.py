@@ -1,11 +1,11 @@
-"""What a stream of batches needs on its way from the reader to the files: a count of its records, and a quiet process."""
+"""What a stream of batches needs on its way from the reader to the files: a count of its records, and memory."""
 
 from __future__ import annotations
 
 import contextlib
-import gc
 from collections.abc import Iterable, Iterator
 
+import numpy as np
 import pyarrow as pa
 
 from catalog.errors import GateError
@@ -26,10 +26,10 @@ class Records:
             GateError: the records are not numbered one after the other, so the reader has left some out.
         """
         for batch in batches:
-            numbers = range(self.read, self.read + batch.num_rows)
+            numbers = np.arange(self.read, self.read + batch.num_rows)
             if not batch["_source"].equals(pa.array(numbers, pa.int64())):
                 given = batch["_source"].to_pylist()
-                lost = next(number for number, found in zip(numbers, given, strict=True) if number != found)
+                lost = next(number for number, found in zip(numbers.tolist(), given, strict=True) if number != found)
                 raise GateError(
                     f"{self._dataset}: the reader does not account for record {lost} (counted from 0) of its source",
                     "this is a defect in the reader, which must number its records one after the other; report it",
@@ -45,13 +45,12 @@ def reader_of(schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> pa.Record
 
 
 @contextlib.contextmanager
-def old_objects_at_rest() -> Iterator[None]:
-    """Within, Python does not search what is already there for garbage, which it would do at each few batches.
-
-    Libraries leave a million objects behind when they are imported, and none of them ever is garbage.
-    """
-    gc.freeze()
+def memory_kept() -> Iterator[None]:
+    """Within, Arrow keeps what one batch frees for the next, where its own allocator would fetch it page by page."""
+    before = pa.default_memory_pool()
+    if "jemalloc" in pa.supported_memory_backends():
+        pa.set_memory_pool(pa.jemalloc_memory_pool())
     try:
         yield
     finally:
-        gc.unfreeze()
+        pa.set_memory_pool(before)

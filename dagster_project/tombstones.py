@@ -13,8 +13,9 @@ from catalog.records import Snapshot
 
 
 def contract_of(dataset: Dataset) -> str:
-    """sha256 of a contract as a tombstone remembers it: all that the rows depend on, and the terms."""
-    return hashlib.sha256(f"{dataset.identity()}\n{dataset.terms.model_dump_json()}".encode()).hexdigest()
+    """sha256 of a contract as a tombstone remembers it: all that the rows and who may have them depend on."""
+    terms = dataset.terms.model_dump_json(include={"licence", "embargo", "resolution"})
+    return hashlib.sha256(f"{dataset.identity()}\n{terms}".encode()).hexdigest()
 
 
 def refuse_withdrawn(ledger: Ledger, dataset: Dataset, sha256: str) -> None:
@@ -23,11 +24,18 @@ def refuse_withdrawn(ledger: Ledger, dataset: Dataset, sha256: str) -> None:
     Raises:
         GateError: a version of these bytes was withdrawn under this contract, or under one that is not known any more.
     """
-    for tombstone in reversed(ledger.withdrawals(dataset.name)):
-        if tombstone.snapshot_sha256 == sha256 and tombstone.contract in ("", contract_of(dataset)):
+    for tombstone in reversed(ledger.withdrawals()):
+        if tombstone.snapshot_sha256 != sha256:
+            continue
+        if tombstone.dataset != dataset.name:
+            raise GateError(
+                f"{dataset.name}: {tombstone.words()}; this source has the same bytes",
+                "bytes that were taken back do not come in under another name: leave them out of the source",
+            )
+        if tombstone.contract in ("", contract_of(dataset)):
             raise GateError(
                 f"{dataset.name}: {tombstone.words()}; the source still has the same bytes",
-                "wait for other bytes, or change the contract (its `terms`, a `drop` rule); then run again",
+                "wait for other bytes, or change the contract (its licence, a `drop` rule); then run again",
             )
 
 

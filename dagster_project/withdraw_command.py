@@ -43,7 +43,9 @@ def withdraw(version: str, reason: str, by: str | None, yes: bool) -> None:
     house = House(Settings.from_environment())
     if house.ledger.recorded(name, number) is None:
         raise UnknownVersionError(f"there is no version {name}@{number}", f"see `winnow versions {name}`")
-    if not yes and sys.stdin.isatty():
+    if not yes and not sys.stdin.isatty():
+        raise click.UsageError("nobody is there to be asked, and what is removed does not come back: add --yes")
+    if not yes:
         click.confirm(f"{name}@{number} will be removed for good. Go on?", abort=True)
     done = take_back(house, name, number, reason.strip(), by or _login(), _contract(name))
     _tell(done, house.ledger.current(name) is None)
@@ -74,6 +76,5 @@ def _tell(done: Withdrawn, none_current: bool) -> None:
     )
     if none_current:
         click.echo(f"{tombstone.dataset} has no current version: `winnow run {tombstone.dataset}` makes a new one")
-    for release in done.releases:
-        where = f"{release.address} ({release.profile}, {release.day})"
+    for where in dict.fromkeys(f"{each.address} ({each.profile}, {each.day})" for each in done.releases):
         click.echo(f"the release {where} holds it and fails `winnow verify`: cut it anew and take this one down")

@@ -1,28 +1,25 @@
-"""Canaries: values that stand nowhere else, a house full of what is withheld, and a search through every byte."""
+"""Canaries: values that stand nowhere else, and a house full of what is withheld, each planted in its own record."""
 
+import atexit
 import contextlib
 import csv
 import functools
 import hashlib
 import io
-import json
-import sqlite3
+import logging
+import re
+import shutil
 import struct
 import tempfile
+import traceback
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-import duckdb
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import yaml
-
-Bytes = Iterator[tuple[str, bytes]]
 
 NOW = datetime(2027, 3, 1, 12, tzinfo=UTC)
 TODAY = NOW.date()
@@ -31,18 +28,18 @@ TABLE = "biodiversity.occurrences"
 NEST = "Aquila secreta"
 UNUSUAL = "CC-BY-NC-SA-3.0-IGO"  # said nowhere but in the bytes of zzdoubtful
 # What tells where a record was found, from the vocabulary of Darwin Core and what GBIF and iNaturalist learned.
-LOCATING = (
+LOCATING = re.findall(
+    r"\w+",
     "occurrenceID verbatimLatitude verbatimLongitude verbatimCoordinates footprintWKT locality verbatimLocality "
     "municipality county stateProvince island islandGroup waterBody higherGeography locationID locationRemarks "
     "georeferenceRemarks georeferencedBy georeferenceSources georeferenceProtocol verbatimElevation verbatimDepth "
     "habitat fieldNotes fieldNumber eventRemarks eventID parentEventID occurrenceRemarks recordNumber recordedBy "
     "catalogNumber otherCatalogNumbers associatedMedia associatedOccurrences associatedReferences references "
-    "identifiedBy identificationRemarks bibliographicCitation samplingProtocol"
-).split()
+    "identifiedBy identificationRemarks bibliographicCitation samplingProtocol ",
+)
 HEADER = [*LOCATING, "scientificName", "rightsHolder", "license", "available", "eventDate", "decimalLatitude"]
 HEADER += ["decimalLongitude", "geodeticDatum", "basisOfRecord", "taxonRank", "species", "minimumElevationInMeters"]
 OPEN_DAY = "2020-01-01"
-_ZSTD = b"\x28\xb5\x2f\xfd"
 
 
 @dataclass(frozen=True)
@@ -106,112 +103,8 @@ def text_of(records: Iterable[dict[str, str]]) -> str:
     return text.getvalue()
 
 
-# -- the search ----------------------------------------------------------------------------------------
-
-
-def hits(found: Iterable[tuple[str, bytes]], secrets: dict[str, bytes]) -> list[str]:
-    """Which secrets stand where. Letters count alike in both cases, for text that was folded on its way."""
-    told = []
-    for where, content in found:
-        folded = content.lower()
-        for name, secret in secrets.items():
-            if (secret in content) if "double" in name else (secret.lower() in folded):
-                told.append(f"{name} in {where}")
-    return told
-
-
 def secrets_of(canaries: Iterable[Canary]) -> dict[str, bytes]:
     return {f"{canary.name}: {name}": form for canary in canaries for name, form in canary.forms().items()}
-
-
-def every_byte(folder: Path) -> Bytes:
-    """All files below a folder with their names: as they are, and decoded in every way that their kind allows."""
-    for path in sorted(folder.rglob("*")):
-        where = str(path.relative_to(folder))
-        yield f"the name {where}", where.encode()
-        if path.is_file():
-            content = path.read_bytes()
-            yield where, content
-            yield from _decoded(where, path, content)
-
-
-def _decoded(where: str, path: Path, content: bytes) -> Bytes:
-    if content[:4] == b"PAR1":
-        yield from ((f"{where}, {part}", told) for part, told in parquet_bytes(path, content))
-    elif content[8:12] == b"DUCK":
-        yield f"{where}, asked", duckdb_bytes(path)
-    elif content.startswith(b"SQLite format 3"):
-        yield from ((f"{where}, {part}", told) for part, told in sqlite_bytes(path))
-    elif content.startswith(b"\x1f\x8b"):
-        yield f"{where}, unpacked", zlib.decompress(content, 31)
-
-
-def parquet_bytes(path: Path, content: bytes) -> Bytes:
-    """Values, dictionaries with entries that no row uses, footer, statistics, every page unpacked."""
-    with pq.ParquetFile(path) as file:
-        told = [file.metadata.to_dict(), file.metadata.metadata, file.schema_arrow.metadata, file.schema_arrow]
-        texts = [field.name for field in file.schema_arrow if pa.types.is_string(field.type)]
-        yield "footer", "\n".join(map(str, told)).encode()
-        yield "values", values_bytes(file.read())
-    with pq.ParquetFile(path, read_dictionary=texts) as file:
-        for group in range(file.num_row_groups):
-            for name, column in zip(texts, file.read_row_group(group, columns=texts).columns, strict=True):
-                for chunk in column.chunks:
-                    yield f"dictionary of {name}", str(chunk.dictionary.to_pylist()).encode()
-    with duckdb.connect() as connection:
-        for what in ("parquet_metadata", "parquet_kv_metadata", "parquet_schema", "parquet_file_metadata"):
-            yield what, str(connection.execute(f"FROM {what}(?)", [str(path)]).fetchall()).encode()
-    yield "pages", b"\n".join(unpacked_pages(content))
-
-
-def unpacked_pages(content: bytes) -> Iterator[bytes]:
-    """Every zstd frame, as long as its header (RFC 8878, 3.1.1) says."""
-    start = content.find(_ZSTD)
-    while start >= 0:
-        described = content[start + 4]
-        single = described >> 5 & 1
-        at = start + 5 + (1 - single) + (0, 1, 2, 4)[described & 3]
-        width = (single, 2, 4, 8)[described >> 6]
-        size = int.from_bytes(content[at : at + width], "little") + (256 if width == 2 else 0)
-        with contextlib.suppress(OSError, pa.ArrowException):
-            yield pa.input_stream(pa.BufferReader(content[start:]), compression="zstd").read(min(size, 1 << 26))
-        start = content.find(_ZSTD, start + 4)
-
-
-def values_bytes(table: pa.Table) -> bytes:
-    """All values as text, and numbers as their eight bytes."""
-    parts = [str(table.schema)]
-    doubles = bytearray()
-    for name, column in zip(table.column_names, table.columns, strict=True):
-        values = column.to_pylist()
-        parts.append(f"{name}: {' '.join(str(value) for value in values if value is not None)}")
-        doubles += b"".join(struct.pack("<d", value) for value in values if isinstance(value, float))
-    return "\n".join(parts).encode() + bytes(doubles)
-
-
-def duckdb_bytes(path: Path) -> bytes:
-    told = []
-    with duckdb.connect(str(path), read_only=True) as connection, tempfile.TemporaryDirectory() as folder:
-        for what in ("views", "tables", "columns", "schemas", "types"):
-            told.append(connection.execute(f"FROM duckdb_{what}() WHERE NOT internal").fetchall())
-        names = connection.execute("SELECT schema_name, view_name FROM duckdb_views() WHERE NOT internal").fetchall()
-        for schema, name in names:
-            with contextlib.suppress(duckdb.Error):
-                told.append(connection.execute(f'FROM "{schema}"."{name}"').fetchall())
-        connection.execute(f"EXPORT DATABASE '{folder}'")
-        told += [each.read_text() for each in Path(folder).iterdir()]
-    return "\n".join(map(str, told)).encode()
-
-
-def sqlite_bytes(path: Path) -> Bytes:
-    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
-        for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
-            for row in database.execute(f'SELECT * FROM "{name}"'):
-                for value in row:
-                    if isinstance(value, bytes):
-                        with contextlib.suppress(zlib.error):
-                            yield name, zlib.decompress(value)
-                yield name, "\x1f".join(map(str, row)).encode()
 
 
 # -- the house -----------------------------------------------------------------------------------------
@@ -366,7 +259,9 @@ def _archive(house: PrivateHouse, name: str, word: str, records: list[dict[str, 
     place.mkdir(parents=True, exist_ok=True)
     tdwg = "http://rs.tdwg.org/dwc"
     fields = "".join(f'<field index="{i}" term="{tdwg}/terms/{each}"/>' for i, each in enumerate(HEADER))
-    about = 'encoding="UTF-8" fieldsTerminatedBy="\\t" linesTerminatedBy="\\n" fieldsEnclosedBy="" ignoreHeaderLines="1"'
+    about = (
+        'encoding="UTF-8" fieldsTerminatedBy="\\t" linesTerminatedBy="\\n" fieldsEnclosedBy="" ignoreHeaderLines="1"'
+    )
     meta = (
         f'<archive xmlns="{tdwg}/text/" metadata="eml.xml"><core {about} rowType="{tdwg}/terms/Occurrence">'
         f'<files><location>{word}.txt</location></files><id index="0"/>{fields}</core>'
@@ -412,8 +307,6 @@ def at_home(house: PrivateHouse) -> Iterator[pytest.MonkeyPatch]:
 
 def build(root: Path) -> PrivateHouse:
     """Curate everything through Dagster, take two versions back, and let one contract be corrected."""
-    import shutil
-
     from catalog.dataset import FOLDER
     from dagster_project import run as runs
     from dagster_project import show
@@ -466,7 +359,6 @@ def _interrupted_withdrawal(house: PrivateHouse) -> None:
 @contextlib.contextmanager
 def _listening(into: list[tuple[str, bytes]]) -> Iterator[None]:
     """Keep all that goes through Python's logging."""
-    import logging
 
     class Keeper(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
@@ -490,8 +382,6 @@ def _captured(into: list[tuple[str, bytes]], where: str) -> Iterator[None]:
 
 def command(house: PrivateHouse, *words: str) -> str:
     """All that a command prints, on both streams, and the words of an error that it ends with."""
-    import traceback
-
     from click.testing import CliRunner
 
     from dagster_project.cli import main
@@ -506,4 +396,6 @@ def command(house: PrivateHouse, *words: str) -> str:
 @functools.cache
 def private_house() -> PrivateHouse:
     """One for all tests of a session: curating it takes some seconds."""
-    return build(Path(tempfile.mkdtemp(prefix="winnow-leaks-")))
+    folder = Path(tempfile.mkdtemp(prefix="winnow-leaks-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return build(folder)

@@ -59,7 +59,16 @@ def mutated_code(function: Callable[..., Any], changes: list[tuple[str, str]]) -
     assert isinstance(definition, ast.FunctionDef)
     definition.decorator_list = []
     namespace = dict(function.__globals__)
-    exec(compile(tree, f"<mutant of {function.__qualname__}>", "exec", __future__.annotations.compiler_flag, dont_inherit=True), namespace)
+    exec(
+        compile(
+            tree,
+            f"<mutant of {function.__qualname__}>",
+            "exec",
+            __future__.annotations.compiler_flag,
+            dont_inherit=True,
+        ),
+        namespace,
+    )
     code = namespace[definition.name].__code__
     assert code.co_freevars == function.__code__.co_freevars
     return code

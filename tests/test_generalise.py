@@ -48,7 +48,7 @@ def canonical(rows: list[dict[str, Any]]) -> dict[str, pa.Array]:
 
 def told(rows: list[dict[str, Any]], rules: list[Sensitive], holds: list[list[bool | None]]) -> list[dict[str, Any]]:
     source = pa.array(range(100, 100 + len(rows)))
-    found = generalise(canonical(rows), OCCURRENCES, rules, [pa.array(one, pa.bool_()) for one in holds], source)
+    found = generalise(canonical(rows), OCCURRENCES, rules, [pa.array(one, pa.bool_()) for one in holds], source, "k")
     return pa.table(found).to_pylist()
 
 
@@ -241,5 +241,5 @@ def test_a_table_that_locates_without_coordinates_is_cleared():
         }
     )  # fmt: skip
     columns = {"habitat": pa.array(["by the mill"]), "taxon": pa.array(["Orchis"]), "_record": pa.array(["mill-1"])}
-    after = generalise(columns, table, [rule(1.0)], [pa.array([None], pa.bool_())], pa.array([7]))
+    after = generalise(columns, table, [rule(1.0)], [pa.array([None], pa.bool_())], pa.array([7]), "k")
     assert pa.table(after).to_pylist() == [{"habitat": None, "taxon": "Orchis", "_record": "generalised-7"}]

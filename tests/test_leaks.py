@@ -8,17 +8,15 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from byte_search import every_byte, hits, values_bytes
 from canaries import (
     LOCATING,
     TABLE,
     Canary,
     PrivateHouse,
     command,
-    every_byte,
-    hits,
     private_house,
     secrets_of,
-    values_bytes,
 )
 
 OTHER_TABLES = ("biodiversity.species_by_cell", "catalog.holdings")
@@ -87,9 +85,7 @@ def test_a_release_for_internal_use_holds_what_open_withholds(house: PrivateHous
         assert not any(hit.startswith(f"{name}:") for hit in seen), name
 
 
-def test_a_release_that_verifies_and_the_one_that_dagster_cut_are_as_clean(
-    house: PrivateHouse, released: Path
-) -> None:
+def test_a_release_that_verifies_and_the_one_that_dagster_cut_are_as_clean(house: PrivateHouse, released: Path) -> None:
     by_dagster = house.house.settings.home / "releases" / "open" / "2027-03-01"
     assert (by_dagster / "manifest.json").exists()
     # Cut before the contract of zzdoubtful was corrected, and before two versions were taken back.

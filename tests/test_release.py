@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
@@ -209,11 +210,11 @@ def small_files(patch, size):
     """Let the warehouse write files of so many rows."""
     write = catalog.parquet.write
 
-    def unsorted(batches, table, path):
-        return write(batches, table, path)[0], False
+    def unsorted(batches, table, folder):
+        return write(batches, table, folder)._replace(is_sorted=False)
 
-    def split(source, table, folder):
-        whole = pq.read_table(source)
+    def split(sources, table, folder):
+        whole = pa.concat_tables(map(pq.read_table, sources))
         for index, start in enumerate(range(0, whole.num_rows, size)):
             path = folder / f"sorted-{index:05d}.parquet"
             with catalog.parquet.ParquetFile(path, table.arrow_schema) as file:

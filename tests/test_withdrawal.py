@@ -392,7 +392,7 @@ def test_the_command_takes_a_version_back_and_the_others_say_so(clinvar: Path) -
     record = duckdb.sql(
         f"SELECT min(_record) FROM '{clinvar}/warehouse/genomics/clinvar__clinical_significance/data/*/*.parquet'"
     ).fetchall()[0][0]
-    assert winnow("withdraw", "genomics/clinvar@1", "--reason", "revoked", "--by", "Ada")[0] == 0
+    assert winnow("withdraw", "genomics/clinvar@1", "--reason", "revoked", "--by", "Ada", "--yes")[0] == 0
     assert "withdrawn by Ada" in winnow("versions", "genomics/clinvar")[1]
     assert "its newest was withdrawn" in winnow("query", f"SELECT count(*) FROM {TABLE}")[1]
     code, output = winnow("query", f"FROM {TABLE}", "--at", "genomics/clinvar@1")
@@ -414,6 +414,8 @@ def test_the_command_takes_a_version_back_and_the_others_say_so(clinvar: Path) -
 def test_the_command_asks_for_what_it_needs(clinvar: Path) -> None:
     assert winnow("withdraw", "genomics/clinvar@1")[0] == 2
     assert winnow("withdraw", "genomics/clinvar@1", "--reason", " ")[0] == 2
+    code, output = winnow("withdraw", "genomics/clinvar@1", "--reason", "nobody is asked here")
+    assert (code, "add --yes" in output) == (2, True)
     assert winnow("withdraw", "genomics/clinvar", "--reason", "x")[0] == 1
     code, output = winnow("withdraw", "genomics/clinvar@9", "--reason", "x")
     assert (code, "there is no version genomics/clinvar@9" in output) == (1, True)

@@ -60,7 +60,11 @@ class _Verdict:
 
 
 def effective(
-    dataset: DatasetTerms, row_licence: str | None, row_embargo: date | None, found: Sequence[Found] = ()
+    dataset: DatasetTerms,
+    row_licence: str | None,
+    row_embargo: date | None,
+    found: Sequence[Found] = (),
+    row_rules: str | None = None,
 ) -> Terms:
     """The terms in force for rows that say this of themselves.
 
@@ -73,6 +77,7 @@ def effective(
         row_licence: the rows' ``_licence``.
         row_embargo: the rows' ``_embargo_until``, with the contract's months already added.
         found: the licence words in the bytes that the rows were read from.
+        row_rules: what ``row_rules`` of the contract was when the rows were made; None if it is not about such rows.
     """
     embargo = dataset.embargo
     days = [day for day in (embargo.until if embargo else None, row_embargo) if day is not None]
@@ -82,8 +87,16 @@ def effective(
         embargo_event=embargo.event if embargo else None,
         review_by=embargo.review_by if embargo else None,
         undated_column=embargo.column if embargo and row_embargo is None else None,
-        doubt=_doubt(dataset.licence, tuple(dataset.evidence), tuple(found), dataset.resolution),
+        doubt=_outdated(dataset, row_rules)
+        or _doubt(dataset.licence, tuple(dataset.evidence), tuple(found), dataset.resolution),
     )
+
+
+def _outdated(dataset: DatasetTerms, row_rules: str | None) -> str | None:
+    """Rows made under other rules may lack the licence, the embargo or the coarser place that they should have."""
+    if row_rules is None or row_rules == dataset.row_rules():
+        return None
+    return "made when the contract had other rules for single rows: run the dataset again"
 
 
 def decide(terms: Terms, profile: Profile, today: date) -> Decision:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from catalog.rights.embargo import Day, Embargo
@@ -65,3 +68,12 @@ class DatasetTerms(_Part):
     embargo: Embargo | None = None
     row_licence: RowLicence | None = None
     sensitive: tuple[Sensitive, ...] = ()
+
+    def row_rules(self) -> str:
+        """sha256 of all by which single rows get terms of their own; empty if there is nothing of the kind."""
+        embargo = [self.embargo.column, self.embargo.months] if self.embargo and self.embargo.column else None
+        licence = self.row_licence.column if self.row_licence else None
+        if not (embargo or licence or self.sensitive):
+            return ""
+        rules = [licence, embargo, [rule.model_dump(mode="json") for rule in self.sensitive]]
+        return hashlib.sha256(json.dumps(rules).encode()).hexdigest()
