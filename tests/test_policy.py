@@ -367,3 +367,15 @@ def test_a_decision_changes_on_the_day_it_names_and_time_only_opens(any_terms: T
             assert decide(any_terms, profile, now.changes_on).allowed
         else:
             assert decide(any_terms, profile, date.max).allowed is now.allowed
+
+
+def test_rows_made_under_other_row_rules_are_withheld_until_a_rerun() -> None:
+    terms = dataset("CC0-1.0", column="day", months=6)
+    held = {"row_licence": None, "row_embargo": date(2020, 1, 1)}
+    assert decide(effective(terms, **held, row_rules=terms.row_rules()), "open", TODAY).allowed
+    for before in (dataset("CC0-1.0", column="day", months=3), dataset("CC0-1.0")):
+        outdated = effective(terms, **held, row_rules=before.row_rules())
+        assert not decide(outdated, "open", TODAY).allowed
+        assert not decide(outdated, "noncommercial", TODAY).allowed
+        assert decide(outdated, "internal", TODAY).allowed
+        assert "run the dataset again" in decide(outdated, "open", TODAY).reason

@@ -228,6 +228,9 @@ def test_other_bytes_or_another_contract_run(estate: Estate) -> None:
     assert estate.publish(vcf("one", "two"), "second").number == 2
     estate.withdraw(2)
     estate.contract(attribution="somebody")
+    with pytest.raises(GateError, match="still has the same bytes"):
+        estate.publish(vcf("one", "two"), "with a word of thanks changed")
+    estate.contract(embargo={"until": "2020-01-01"})
     assert estate.publish(vcf("one", "two"), "third").number == 3
     assert estate.names() == ["one", "two"]
 
@@ -321,7 +324,7 @@ def test_refused_records_and_reports_of_withdrawn_bytes_are_not_shown(estate: Es
     assert estate.door().quarantine(estate.dataset.name) is None
     assert estate.door().answer("FROM catalog.quarantine").fetchall() == []
     assert estate.door().answer("FROM catalog.versions").fetchall() == []
-    estate.contract(attribution="somebody")
+    estate.contract(embargo={"until": "2020-01-01"})
     estate.publish(vcf("one") + BAD, "second")
     assert estate.door().quarantine(estate.dataset.name) is not None
 

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
-from types import MappingProxyType
 
 from catalog.rights import spellings
 from catalog.rights.licences import Obligation, load_licences, normalise
+from catalog.rights.phrases import carrying, load_phrases, owners_words
 
 QUOTE = 200
 
 _NEAR = 100
-_MARKS = re.compile(r"^[ \t]*(?:#+|//+|;|\*)", re.MULTILINE)
+_MARKS = re.compile(r"^[ \t]*\"?(?:#+|//+|;|\*|%+)", re.MULTILINE)
 _PARAGRAPH = re.compile(r"\n\s*\n")
 _SENTENCE = re.compile(r"[.!?;](?= [^\d])|(?=<)|>")
 _GAP = r"[\s_/(),-]"
@@ -32,7 +31,7 @@ _CREATIVE_COMMONS = re.compile(
     rf"""(?<![a-z0-9])(?:
         (?:(?:creative\s?commons|cc){_GAP}{{1,2}})?(?:cc[\s_-]?0|cc[\s_-]zero|(?<=commons\s)zero)
             (?:{_GAP}{{1,3}}(?:{_AFTER}|public\sdomain|dedication)(?![a-z0-9]))*
-      | (?:creative\s?commons(?!\.org)|attribution(?=-(?:non|share|no))
+      | (?:creative\s?commons(?!\.org)|attribution(?=[\s-](?:non[\s-]?commercial|share[\s-]?alike|no[\s-]?deriv))
                 |cc(?={_GAP}{{1,2}}(?:{_CODE}|{_VERSION})(?![a-z0-9])))
             (?:{_GAP}{{1,3}}(?:{_CODE}|{_AFTER}|cc)(?![a-z0-9]))*
             (?:\)?\s(?:public\s)?licen[sc]e(?:{_GAP}{{1,3}}{_AFTER}(?![a-z0-9]))*)?
@@ -51,43 +50,6 @@ _PORT = re.compile(
     r"|spain|sweden|switzerland|taiwan|thailand|uganda|uk|united kingdom|united states|us|vietnam)\b",
     re.ASCII | re.IGNORECASE,
 )
-_NAMED = tuple(
-    (re.compile(pattern, re.ASCII | re.IGNORECASE), means)
-    for pattern, means in (
-        (r"\bMIT[\s-]licen[sc]e\b|\blicen[sc]ed?(?:\sunder)?(?:\sthe)?[\s:=]{1,3}MIT\b", "MIT"),
-        (r"\bapache(?:[\s-]software)?[\s-]licen[sc]e(?:,?[\s-](?:version\s|v)?2\.0)?|\bapache[\s-]2\.0\b",
-         "Apache-2.0"),
-        (r"\bBSD[\s-]2[\s-]clause\b", "BSD-2-Clause"),
-        (r"\bBSD[\s-]3[\s-]clause\b", "BSD-3-Clause"),
-        (r"\bBSD[\s-](?:style[\s-])?licen[sc]ed?\b", "BSD-2-Clause BSD-3-Clause"),
-        (r"\bopen\sdatabase\slicen[sc]e\b|\b(?:ODC-)?ODbL\b", "ODbL-1.0"),
-        (r"\bopen\sdata\scommons\sattribution\b|\bODC[\s-]by\b", "ODC-By-1.0"),
-        (r"\bpublic\sdomain\sdedication\s(?:and|&)\slicen[sc]e\b|\bPDDL\b", "PDDL-1.0"),
-        (r"\bpublic\sdomain\smark\b|\bCC[\s-]PDM\b", "CC-PDM-1.0"),
-        (r"\b(?:open\sgovernment\slicen[sc]e|OGL(?=[\s-](?:UK[\s-])?v?3))(?![\s-]*v?(?:ersion\s)?[12]\b|[\s-]*canada)",
-         "OGL-UK-3.0"),
-        (r"\b(?:open\sgovernment\slicen[sc]e|OGL)[\s-]+(?:v?(?:ersion\s)?[12]\b|canada)", ""),
-        (r"\bA?L?GPL(?:[\s-]v?|v)[123](?:\.\d)?\b|\bGNU\s(?:\w+\s)?general\spublic\slicen[sc]e\b", ""),
-    )
-)  # fmt: skip
-_NOT_COMMERCIAL = re.compile(
-    r"\b(?:no|not\sfor)\scommercial\suse\b|\bcommercial\suse\sis\s(?:not|prohibited)\b"
-    r"|\bnon-?commercial\s(?:use|purposes?)\b|\bonly\sfor\snon-?commercial\b",
-    re.ASCII | re.IGNORECASE,
-)
-_RESTRICTION = re.compile(
-    r"\b(?:academic|research|educational|personal)(?:\s(?:and|or|and/or)\s[\w-]{1,30})?\s(?:use|purposes?)\sonly\b"
-    r"|\bonly\sfor\s(?:academic|research|educational|personal)\b|\bnot\sfor\sresale\b"
-    r"|\b(?:express|prior)\s(?:written\s)?(?:consent|permission)\b"
-    r"|\bdata\s(?:use|usage|sharing|transfer|access)\sagreement\b|\bproprietary\s(?:and|data|information)\b"
-    r"|\bnot\s(?:in|part\sof)\sthe\spublic\sdomain\b|\bnot\slicen[sc]ed\b",
-    re.ASCII | re.IGNORECASE,
-)
-_STATEMENT = re.compile(
-    r"\blicen[sc]ed\sunder\b|\bunder\sthe\s(?:terms\sof\sthe\s)?licen[sc]e\b|\blicen[sc]es?\s?[:=]\s?(?=[\"'\w])"
-    r"|\bterms\sof\suse\s?[:=]",
-    re.ASCII | re.IGNORECASE,
-)
 _IDENTIFIER = re.compile(r"\bSPDX-License-Identifier: ?([\w.+-]{1,80})|\b(LicenseRef-[\w.-]{1,80})", re.ASCII)
 _NOTHING = re.compile(
     r"[\s\"':=]*(?:not\s(?:supplied|given|stated|specified|known)|unknown|unspecified|none|null|n/?a|noassertion|\?|$)"
@@ -96,7 +58,13 @@ _NOTHING = re.compile(
 )
 _WORD = re.compile(r"\S+")
 _PIECE = re.compile(r"(?<![a-z0-9])(?:creative\s?commons|cc0?(?![a-z]))", re.IGNORECASE)
-_DENIED = re.compile(r"\bnot\s(?:\w+\s){0,3}$", re.ASCII | re.IGNORECASE)
+# The letters alone, with or without signs between them: CCBYNC, by-nc-sa.
+_LETTERS = re.compile(
+    r"(?<![\w-])(?:cc[ _:-]?by(?:[ _:-]?(?:nc|sa|nd)){0,2}|by-(?:nc|sa|nd)(?:-(?:sa|nd))?)(?:[ _-]?v?(\d\.\d))?(?![a-z0-9])",
+    re.ASCII | re.IGNORECASE,
+)
+_VAGUE = re.compile(r"creative\s?commons(?: (?:public )?licen[sc]e)?", re.IGNORECASE)
+_SUFFIX = re.compile(r"[-_/+](?!licen|publi|compat|data\b)[^\W\d]")
 
 
 @dataclass(frozen=True)
@@ -125,13 +93,32 @@ def mentions(text: str) -> list[Mention]:
 def located(text: str) -> Iterator[tuple[int, Mention]]:
     """As ``mentions``, each with the offset in the text of the words themselves; not merged."""
     # Marks of comments give way to as many spaces, so that offsets stay true.
-    bare = _MARKS.sub(lambda mark: " " * len(mark[0]), text)
+    bare = _MARKS.sub(lambda mark: " " * len(mark[0]), spellings.plain(text))
     begin = 0
     for end in [*(found.end() for found in _PARAGRAPH.finditer(bare)), len(bare)]:
         folded = _Folded(bare, begin, end)
         for span, first, last in _told(folded.text):
             yield _quoted(text, span, *(folded.offset(at) for at in (span.start, span.end, first, last)))
         begin = end
+
+
+def stated(text: str) -> list[Mention]:
+    """What a field says whose purpose is to state rights.
+
+    Where it says nothing that is known, or conditions beside what is known, the field as a whole is one more
+    mention, of a licence not known.
+    """
+    folded = " ".join(spellings.plain(text).split())
+    if is_unstated(folded):
+        return []
+    found = mentions(text)
+    phrases = load_phrases()
+    rest = phrases.boilerplate.sub(" ", folded)
+    for span in reversed(_spans(rest, _edges(rest))):
+        rest = f"{rest[: span.start]} {rest[span.end :]}"
+    if found and not phrases.condition.search(rest):
+        return found
+    return [*found, Mention(" ".join(text.split())[:QUOTE], frozenset())]
 
 
 def is_unstated(text: str) -> bool:
@@ -153,11 +140,16 @@ class _Folded:
         return self._there[word] + at - max(self._here[word], 0)
 
 
+def _edges(text: str) -> list[int]:
+    """Where the sentences of a text begin and end."""
+    return [0, *(found.end() for found in _SENTENCE.finditer(text)), len(text)]
+
+
 def _told(text: str) -> Iterator[tuple[_Span, int, int]]:
     """What a paragraph tells, with where the sentence around it begins and ends."""
-    edges = [0, *(found.end() for found in _SENTENCE.finditer(text)), len(text)]
+    edges = _edges(text)
     by_sentence: dict[int, list[_Span]] = {}
-    for span in _spans(text):
+    for span in _spans(text, edges):
         by_sentence.setdefault(bisect_right(edges, span.start, hi=len(edges) - 1) - 1, []).append(span)
     for sentence, spans in by_sentence.items():
         exact = {span.means for span in spans if span.means}
@@ -179,24 +171,43 @@ def _quoted(text: str, span: _Span, start: int, end: int, first: int, last: int)
     return start, Mention(" ".join(text[begin:last].split())[:QUOTE], span.means)
 
 
-def _spans(text: str) -> list[_Span]:
-    """Where the words stand, in order, none inside another; a bare statement only where no licence is near."""
+def _spans(text: str, edges: Sequence[int]) -> list[_Span]:
+    """Where the words stand, in order, none inside another; a bare statement only where no licence follows it."""
+    phrases = load_phrases()
     taken: list[_Span] = []
-    for group in (_addresses(text), _identifiers(text), _creative_commons(text), _named(text), _phrases(text)):
+    for group in (_addresses(text), _identifiers(text), _creative_commons(text), _letters(text), _named(text)):
         taken = _merged(taken, group)
-    taken = _merged(taken, (_Span(*found.span(), frozenset()) for found in _RESTRICTION.finditer(text)))
-    return _merged(taken, _statements(text), _NEAR)
+    taken = _merged(taken, _owners(text))
+    taken = [_in_context(text, span, edges) for span in taken]
+    taken = _merged(taken, _plain(text, phrases.not_commercial, carrying(Obligation.NON_COMMERCIAL)))
+    taken = _merged(taken, _plain(text, phrases.restriction))
+    # "the licence" is the one that was named, if one was.
+    first = min((span.start for span in taken if span.means), default=len(text))
+    back = [span for span in _plain(text, phrases.back_reference) if span.start < first]
+    return _merged(_merged(taken, _statements(text, taken)), back)
 
 
-def _merged(taken: list[_Span], more: Iterable[_Span], distance: int = 0) -> list[_Span]:
-    """Those taken and, of the others, those that lie further from all of them than ``distance``."""
+def _in_context(text: str, span: _Span, edges: Sequence[int]) -> _Span:
+    """A name that its own sentence denies, or takes a part of, is of a licence not known."""
+    if span.means and span.means <= carrying(Obligation.NO_REDISTRIBUTION):
+        return span
+    at = bisect_right(edges, span.start, hi=len(edges) - 1) - 1
+    before = text[max(edges[at], span.start - _NEAR) : span.start]
+    after = text[span.end : min(max(edges[at + 1], span.end), span.end + _NEAR)]
+    phrases = load_phrases()
+    holds = not phrases.denied.search(before) and not phrases.qualified.match(after)
+    return span if holds else replace(span, means=frozenset())
+
+
+def _merged(taken: list[_Span], more: Iterable[_Span]) -> list[_Span]:
+    """Those taken and, of the others, those that lie beside them."""
     starts = [span.start for span in taken]
-    added = []
-    for span in more:
+    added: list[_Span] = []
+    for span in sorted(more, key=lambda each: (each.start, -each.end)):
         after = bisect_right(starts, span.start)
-        before = taken[after - 1].end if after else -1 - distance
-        following = taken[after].start if after < len(taken) else span.end + distance + 1
-        if before + distance <= span.start and span.end + distance <= following:
+        before = max(taken[after - 1].end if after else 0, added[-1].end if added else 0)
+        following = taken[after].start if after < len(taken) else span.end
+        if before <= span.start and span.end <= following:
             added.append(span)
     return sorted([*taken, *added], key=lambda span: span.start)
 
@@ -237,9 +248,11 @@ def _kinds(text: str, named: spellings.CreativeCommons | None, following: str) -
     """The licences that a name may mean: those of its kind where it gives no version."""
     ids = load_licences()
     if named is None:
-        vague = re.fullmatch(r"creative\s?commons(?: (?:public )?licen[sc]e)?", text, re.IGNORECASE)
+        vague = _VAGUE.fullmatch(text) and not load_phrases().foreign.match(following)
         return frozenset(spdx for spdx in ids if vague and re.match("CC[-0]", spdx))
     if named.version != "4.0" and named.kind.startswith("CC-BY") and _PORT.match(following):
+        return frozenset()
+    if _SUFFIX.match(following):
         return frozenset()
     if named.spdx:
         return _only(named.spdx if named.spdx in ids else None)
@@ -247,38 +260,39 @@ def _kinds(text: str, named: spellings.CreativeCommons | None, following: str) -
     return frozenset(spdx for spdx in ids if kind.fullmatch(spdx))
 
 
+def _letters(text: str) -> Iterator[_Span]:
+    for found in _LETTERS.finditer(text):
+        codes = re.findall("by|nc|sa|nd", found[0].lower().removeprefix("cc"))
+        if found[0] != "cc by":
+            named = spellings.creative_commons(" ".join(["cc", *codes, found[1] or ""]))
+            yield _Span(*found.span(), _kinds(found[0], named, text[found.end() : found.end() + 40]))
+
+
 def _named(text: str) -> Iterator[_Span]:
-    for pattern, means in _NAMED:
-        yield from (_Span(*found.span(), frozenset(means.split())) for found in pattern.finditer(text))
+    for pattern, means in load_phrases().named:
+        yield from _plain(text, pattern, means)
 
 
-def _phrases(text: str) -> Iterator[_Span]:
-    pattern, means = _words()
-    for found in pattern.finditer(text):
-        if not _DENIED.search(text, max(0, found.start() - 30), found.start()):
-            yield _Span(*found.span(), means[found[0].lower()])
-    non_commercial = frozenset(
-        spdx for spdx, licence in load_licences().items() if Obligation.NON_COMMERCIAL in licence.obligations
-    )
-    yield from (_Span(*found.span(), non_commercial) for found in _NOT_COMMERCIAL.finditer(text))
+def _owners(text: str) -> Iterator[_Span]:
+    pattern, means = owners_words()
+    yield from (_Span(*found.span(), means[found[0].lower()]) for found in pattern.finditer(text))
 
 
-@cache
-def _words() -> tuple[re.Pattern[str], Mapping[str, frozenset[str]]]:
-    """The phrases of ``licences.yaml``, and which licences each may mean."""
-    means: dict[str, set[str]] = {}
-    for spdx, licence in load_licences().items():
-        for phrase in licence.words:
-            means.setdefault(phrase.lower(), set()).add(spdx)
-    longest_first = sorted(means, key=len, reverse=True)
-    pattern = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, longest_first))})(?!\w)", re.IGNORECASE)
-    return pattern, MappingProxyType({phrase: frozenset(ids) for phrase, ids in means.items()})
+def _plain(text: str, pattern: re.Pattern[str], means: frozenset[str] = frozenset()) -> Iterator[_Span]:
+    yield from (_Span(*found.span(), means) for found in pattern.finditer(text))
 
 
-def _statements(text: str) -> Iterator[_Span]:
-    """Words by which somebody states some licence, whichever it is."""
-    for found in _STATEMENT.finditer(text):
-        if not _NOTHING.match(text, found.end(), found.end() + 40):
+def _statements(text: str, taken: Sequence[_Span]) -> Iterator[_Span]:
+    """Words by which somebody states some licence, unless they say none or the licence itself follows."""
+    starts = [span.start for span in taken]
+    phrases = load_phrases()
+    for found in phrases.statement.finditer(text):
+        after = bisect_right(starts, found.end() - 1)
+        # The licence may stand within the words themselves: then they overlap, and are not told twice.
+        following = starts[after] if after < len(starts) else len(text)
+        near = after < len(starts) and following <= found.end() + _NEAR
+        announced = near and phrases.filler.fullmatch(text, found.end(), following)
+        if not announced and not _NOTHING.match(text, found.end(), found.end() + 40):
             yield _Span(*found.span(), frozenset())
 
 

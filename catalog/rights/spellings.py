@@ -34,6 +34,15 @@ _ADDRESSES = tuple(
 )
 _BY_ID = re.compile(r"(?:spdx|opensource)\.org/licenses?/([a-z0-9.+-]+?)(?:\.html|\.json|\.txt)?", re.ASCII)
 
+# Signs that look like a hyphen or are not seen at all, and full-width letters: one sign for one, so that offsets stay.
+_SIGNS = {
+    **dict.fromkeys(
+        [0xAD, *range(0x2010, 0x2016), 0x2043, 0x2212, 0xFE58, 0xFE63, 0x200B, 0x200C, 0x200D, 0x2060], "-"
+    ),
+    **{0xFEE0 + sign: chr(sign) for sign in range(0x21, 0x7F)},
+}
+_AROUND_ADDRESS = re.compile(r"[\s.,;<>()\[\]\"']*")
+
 _PARTS = {"attribution": "BY", "noncommercial": "NC", "sharealike": "SA", "noderivatives": "ND"}
 _CODES = {"by": "BY", "nc": "NC", "sa": "SA", "nd": "ND"}
 _FILLERS = frozenset(
@@ -79,11 +88,16 @@ class CreativeCommons:
         return f"{self.kind}-{version}{'-IGO' if self.igo else ''}" if version else None
 
 
+def plain(text: str) -> str:
+    """The same text, as long as it was, with plain hyphens and plain Latin letters."""
+    return text.translate(_SIGNS)
+
+
 def parts(text: str) -> tuple[str, ...]:
-    """The addresses in a text, and what is left of it if that is more than punctuation."""
+    """The addresses in a text, and what is left of it if that is more than what may stand around an address."""
     addresses = tuple(found[0] for found in ADDRESS.finditer(text))
     rest = ADDRESS.sub(" ", text)
-    return (*addresses, rest) if not addresses or re.search(r"\w", rest) else addresses
+    return addresses if addresses and _AROUND_ADDRESS.fullmatch(rest) else (*addresses, rest)
 
 
 def folded(text: str) -> str | None:
