@@ -24,7 +24,7 @@ from assets.snapshot import Address
 from assets.snapshot import fetch as fetch_snapshot
 from assets.source import is_text
 from catalog.dataset import Dataset
-from catalog.errors import ContractError, GateError, SourceError, VersionConflictError
+from catalog.errors import ContractError, GateError, HarmoniseError, SourceError, VersionConflictError
 from catalog.ledger import Ledger
 from catalog.records import (
     Check,
@@ -50,6 +50,15 @@ from validations.expectations import contested_keys, empty_table, expectations, 
 from validations.gate import Gate
 from validations.terms import stated_licences, terms_check
 
+UNREADABLE = Check(
+    gate="structure",
+    name="readable",
+    table="",
+    passed=False,
+    observed="the source does not fit its format or its mapping either",
+    expected="a source that can be read",
+    remedy="settle the terms first; the next run says what is wrong with the bytes",
+)
 GATE_MEMORY = "192MB"  # beyond this DuckDB's profile of the staged files spills to disk
 
 _CODE = Path(__file__).parent.parent
@@ -260,17 +269,20 @@ class _Staging:
         """Stage every table that the dataset feeds; on an error nothing of this run stays."""
         reports: list[TableReport] = []
         checks: list[Check] = []
+        self.found += licence_words(self.snapshot.files)
         try:
-            self.found += licence_words(self.snapshot.files)
             for name in self.dataset.feeds:
                 report, found = self._table(load_table(name))
                 reports.append(report)
                 checks.extend(found)
-        except BaseException:
+        except BaseException as error:
             staged = [file for table in self.staged for file in table.files]
             self.house.warehouse.discard([*staged, *self.quarantine, *self.refused])
-            raise
-        checks.insert(0, terms_check(self.dataset, utc_day(self.house.clock()), self.found))
+            if not isinstance(error, SourceError | HarmoniseError) or self._terms().passed:
+                raise
+            # Bytes that cannot be read may still say on what terms they are: that comes first.
+            self.staged, self.quarantine, reports, checks = [], [], [], [UNREADABLE]
+        checks.insert(0, self._terms())
         newest = self.house.ledger.recorded(self.dataset.name)
         stage = Stage(
             dataset=self.dataset.name,
@@ -294,6 +306,9 @@ class _Staging:
             created_at=self.house.clock(),
         )
         return stage, gates
+
+    def _terms(self) -> Check:
+        return terms_check(self.dataset, utc_day(self.house.clock()), self.found)
 
     def _table(self, table: Table) -> tuple[TableReport, list[Check]]:
         expected = expectations(table, self.dataset.gates, self._previous_rows(table), self.snapshot.origin == "source")

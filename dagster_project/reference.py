@@ -14,9 +14,10 @@ import click
 from assets.readers import formats, reader
 from catalog.dataset import Dataset, load_datasets
 from catalog.derived import RESERVED_COLUMNS, Derived, load_derived
-from catalog.expressions import FUNCTION_GROUPS
+from catalog.expressions import FUNCTION_GROUPS, QUERY_GROUPS
 from catalog.inventory import INVENTORY
-from catalog.query import FORBIDDEN_FUNCTIONS, TABLE_FUNCTIONS
+from catalog.lineage import AGGREGATES
+from catalog.query import TABLE_FUNCTIONS
 from catalog.rights.licences import load_licences
 from catalog.rights.policy import PERMITTED, Terms, decide
 from catalog.table import Checks, Column, Table, load_table, table_names
@@ -194,9 +195,14 @@ def _expressions() -> Iterator[str]:
 def _queries() -> Iterator[str]:
     yield "# Queries\n"
     yield "`winnow query` answers one SELECT in DuckDB's SQL over the tables, their views, and the `catalog` schema."
-    yield f"\nTable functions that may be called: {_code(sorted(TABLE_FUNCTIONS))}. Functions that may not: "
-    yield f"{_code(sorted(FORBIDDEN_FUNCTIONS))}. Files and paths are refused: rows in them may be withheld."
+    yield "Files and paths are refused: rows in them may be withheld."
     yield "PIVOT needs its values: `PIVOT t ON c IN ('a', 'b') USING count(*)`."
+    yield "\n## Functions\n\nThose of [contracts' expressions](expressions.md) may be called, and the following. Others"
+    yield "are refused: they might tell of withheld rows (by a column's statistics), or of the machine."
+    yield f"\n- Table functions: {_code(sorted(TABLE_FUNCTIONS))}"
+    for group, names in QUERY_GROUPS.items():
+        more = AGGREGATES if group == "aggregates" else ()
+        yield f"- {group.capitalize()}: {_code(sorted({*names, *more}))}"
     for name, schema in INVENTORY.items():
         yield f"\n## catalog.{name}\n\n| column | type |\n|---|---|"
         for field in schema:

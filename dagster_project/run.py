@@ -24,7 +24,7 @@ from dagster._core.instance.ref import InstanceRef
 
 from catalog.dataset import Dataset
 from catalog.errors import ContractError
-from catalog.records import GateReport, Version
+from catalog.records import Check, GateReport, Version
 from dagster_project.component import asset_key, dataset_keys
 from dagster_project.curate import House
 from dagster_project.privacy import is_private, observed
@@ -181,10 +181,7 @@ def _outcome(
         refused = report.refusals()
         private = is_private(house, dataset)
         # Who runs it must see which words contradict the licence; Dagster's pages do not tell them.
-        problem = "; ".join(
-            f"{c.gate} {c.table} {c.name}: {observed(c, private and c.gate != 'terms')}, expected {c.expected}"
-            for c in refused
-        )
+        problem = "; ".join(_in_words(c, observed(c, private and c.gate != "terms")) for c in refused)
         return Outcome(dataset.name, "refused", version, report, problem, refused[0].remedy if refused else "")
     if mine:
         problem, remedy = mine[0]
@@ -195,6 +192,12 @@ def _outcome(
     if version.run_id == run_id:
         return Outcome(dataset.name, "committed", version, report)
     return Outcome(dataset.name, "unchanged", version, house.ledger.report(dataset.name, version.run_id))
+
+
+def _in_words(check: Check, seen: str) -> str:
+    """A verdict on one line, or, where what was seen takes several, the expectation on a line of its own."""
+    where = " ".join(filter(None, (check.gate, check.table, check.name)))
+    return f"{where}: {seen}" + ("\n" if "\n" in seen else ", ") + f"expected {check.expected}"
 
 
 def _hush() -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from catalog.derivation import MadeOf
     from catalog.manifest import Manifest
     from catalog.query import Door
-    from catalog.records import Decision
+    from catalog.records import Decision, Found
     from catalog.rights.terms import DatasetTerms
 
 _PROFILES = ("open", "noncommercial", "internal")
@@ -106,6 +106,12 @@ def _named(expression: str) -> Iterator[str]:
         yield f"  licence: {spdx}, {load_licences()[spdx].name}, {load_licences()[spdx].url}"
 
 
+def _found(door: Door, dataset: Dataset) -> tuple[Found, ...]:
+    """The licence words in the source, of the current version and of the latest run, also if that was refused."""
+    version, stage = door.versions[dataset.name], door.ledger.stage(dataset.name)
+    return tuple(dict.fromkeys([*(version.found if version else ()), *(stage.found if stage else ())]))
+
+
 def _evidence(door: Door, dataset: Dataset) -> Iterator[str]:
     """The findings, and what they make of the licence; the words in withheld bytes are told to ``internal`` only."""
     from catalog.rights.evidence import judge
@@ -113,8 +119,7 @@ def _evidence(door: Door, dataset: Dataset) -> Iterator[str]:
     told = dataset.terms
     for finding in told.evidence:
         yield f"  evidence: “{finding.quote}” ({finding.url or finding.file}, read {finding.read_on})"
-    version = door.versions[dataset.name]
-    found = version.found if version else ()
+    found = _found(door, dataset)
     shown = found if door.tells_of(dataset.name) else ()
     judged, may_be_told = (judge(told.licence, told.evidence, words, told.resolution) for words in (found, shown))
     more = "; words in the source itself are told with `--profile internal`" if shown != found else ""
@@ -149,7 +154,7 @@ def _profiles(door: Door, dataset: Dataset) -> Iterator[str]:
     from catalog.rights.policy import PERMITTED, decide
 
     version = door.versions[dataset.name]
-    in_force = door.in_force(dataset.name, version.found if version else ())
+    in_force = door.in_force(dataset.name, _found(door, dataset), row_rules=version.row_rules if version else None)
     for profile in PERMITTED:
         decision = decide(in_force, profile, door.today)
         yield f"  {profile}: {'permitted' if decision.allowed else 'withheld'}{_until(decision)}; {decision.reason}"

@@ -159,7 +159,7 @@ def test_an_archive_without_header_lines_gives_its_first_line_as_a_record():
 
 
 def test_extension_rows_are_joined_to_their_record():
-    table = read(real("dwca-2extensions.zip"), ("order",), extensions=["VernacularName", "description"])
+    table = read(real("dwca-2extensions.zip"), ("order",), core="Taxon", extensions=["VernacularName", "description"])
     accounted(table, 4)
     names = [[each["vernacularName"] for each in row or []] for row in table["VernacularName"].to_pylist()]
     assert names == [["ostrich", "volstruis", "strutsi"], ["Asitiese patrys"], [], []]
@@ -168,7 +168,7 @@ def test_extension_rows_are_joined_to_their_record():
 
 
 def test_orphaned_and_broken_extension_rows_come_after_the_records_with_their_reason():
-    table = read(real("dwca-orphaned-rows.zip"), (), extensions=["VernacularName", "Description"])
+    table = read(real("dwca-orphaned-rows.zip"), (), core="Taxon", extensions=["VernacularName", "Description"])
     accounted(table, 8)
     rows = table.to_pylist()[4:]
     assert [row["_position"] for row in rows] == [
@@ -177,13 +177,15 @@ def test_orphaned_and_broken_extension_rows_come_after_the_records_with_their_re
     assert rows[0]["_error"] == "the record has 5 fields, expected 4"
     assert "refers to the record 6" in rows[3]["_error"]
     assert rows[3]["_raw"] == "6\tmorphology\tFR\tqsdf"
-    assert errors(read(real("dwca-orphaned-rows.zip"))) == {}
+    assert errors(read(real("dwca-orphaned-rows.zip"), core="Taxon")) == {}
 
 
 def test_the_broken_archives_are_read_or_told():
-    refused(real("broken/meta-only"), "taxa.txt", "not there")
+    refused(real("broken/meta-only"), "taxa.txt", "not there", core="Taxon")
+    refused(real("broken/meta-only"), "rows of type Taxon, not Occurrence")
+    refused(real("dwca-2extensions.zip"), "rows of type Taxon, not Occurrence")
     refused(real("broken/empty"), "no files")
-    refused(real("broken/extension-missing"), "taxa.txt", "empty")
+    refused(real("broken/extension-missing"), "taxa.txt", "empty", core="Taxon")
     table = read(real("broken/csv-json-escaped-quotes"), ("dynamicProperties",), extensions=["Multimedia"])
     with (DATA / "broken/csv-json-escaped-quotes/occurrence.csv").open(encoding="utf-8", newline="") as text:
         expected = list(csv.DictReader(text))
@@ -194,8 +196,8 @@ def test_the_broken_archives_are_read_or_told():
 def test_a_missing_extension_matters_only_where_it_is_asked_for(tmp_path):
     described = real("broken/extension-missing") / "meta.xml"
     path = folder(tmp_path, {"meta.xml": described.read_bytes(), "taxa.txt": "id\tname\trank\n1\tPuma\tgenus\n"})
-    assert read(path, ("scientificName",))["scientificName"].to_pylist() == ["Puma"]
-    refused(path, "media.txt", "not there", extensions=["Multimedia"])
+    assert read(path, ("scientificName",), core="Taxon")["scientificName"].to_pylist() == ["Puma"]
+    refused(path, "media.txt", "not there", core="Taxon", extensions=["Multimedia"])
 
 
 # --- how text may be written -------------------------------------------

@@ -10,7 +10,7 @@ import yaml
 
 from assets.licence_words import licence_words
 from catalog.dataset import Dataset, load_dataset
-from catalog.errors import QueryError
+from catalog.errors import QueryError, SourceError
 from catalog.query import Door
 from catalog.records import Found, SourceFile
 from catalog.sight import Sight
@@ -136,6 +136,22 @@ def test_the_real_alphamissense_file_declared_cc_by_is_refused_in_its_own_words(
     check = terms_check(contract(tmp_path), TODAY, licence_words([source_file(files[0])]))
     assert not check.passed
     assert "Licensed under CC BY-NC-SA 4.0 license" in check.observed
+
+
+def test_words_in_a_file_that_cannot_be_read_are_quoted_all_the_same(tmp_path, house) -> None:
+    files = sorted(DATA.glob("genomics/alphamissense*.tsv"))
+    if not files:
+        pytest.skip("the shared data have no AlphaMissense sample")
+    dataset = contract(tmp_path)
+    snapshot = curate.fetch(house, dataset, curate.address(dataset, override=str(files[0])))
+    stage, report = curate.stage(house, dataset, snapshot, "run")
+    terms, readable = report.refusals()
+    assert '"# Licensed under CC BY-NC-SA 4.0 license"' in terms.observed
+    assert (readable.name, stage.tables, stage.quarantine) == ("readable", (), ())
+    allowed = contract(tmp_path, licence="CC-BY-NC-SA-4.0", evidence=[
+        {"url": "https://example.org", "read_on": "2026-11-23", "quote": "CC BY-NC-SA 4.0"}])  # fmt: skip
+    with pytest.raises(SourceError, match="not VCF"):
+        curate.stage(house, allowed, snapshot, "run")
 
 
 def test_an_archives_metadata_document_counts(tmp_path) -> None:

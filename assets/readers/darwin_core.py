@@ -40,7 +40,7 @@ class Options(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     core: str | None = Field(
-        None, description="the row type to read as records, if not the core's; for example Occurrence"
+        None, description="the row type to read as records; needed where the core's is not Occurrence"
     )
     file: str | None = Field(
         None, description="the data file to read instead of the core's; for example verbatim.txt of a GBIF download"
@@ -85,8 +85,15 @@ def _select(archive: Archive, meta: Meta | None, options: Options) -> Described:
         return _named(archive, meta, options.file)
     if meta is None:
         return _lone(archive)
-    wanted = options.core
-    return meta.core if wanted is None else _of_type(archive, (meta.core, *meta.extensions), wanted)
+    if options.core is not None:
+        return _of_type(archive, (meta.core, *meta.extensions), options.core)
+    if meta.core.name.lower() != "occurrence":
+        types = ", ".join(each.name for each in (meta.core, *meta.extensions))
+        raise SourceError(
+            f"the core of {archive.name} has rows of type {meta.core.name}, not Occurrence",
+            f"say with source.options.core which rows are meant; there are: {types}",
+        )
+    return meta.core
 
 
 def _of_type(archive: Archive, there: tuple[Described, ...], row_type: str) -> Described:
