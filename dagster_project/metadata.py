@@ -127,9 +127,9 @@ def _reasons(report: GateReport, private: bool) -> dg.MetadataValue[Any]:
 
 def _previews(house: House, dataset: Dataset) -> dict[str, Any]:
     door = Door(house.warehouse, house.ledger, [dataset], "open", utc_day(house.clock()))
-    decision = door.decision(dataset.name)
-    if not decision.allowed:
-        return {"preview": dg.MetadataValue.text(f"no preview: {decision.reason}")}
+    version = door.versions[dataset.name]
+    if version is None or door.access(version) == "withheld":
+        return {"preview": dg.MetadataValue.text(f"no preview: {door.decision(dataset.name).reason}")}
     previews = {}
     for table in dataset.feeds:
         namespace, name = table_name(dataset.name, table)

@@ -283,7 +283,6 @@ def _archive(house: PrivateHouse, name: str, word: str, records: list[dict[str, 
 
 @functools.cache
 def definitions_of(folder: Path):
-    """Made once, as it takes a while."""
     from dagster_project.definitions import definitions
 
     return definitions(folder)

@@ -146,6 +146,7 @@ class Lab:
         number = len(ledger.versions(dataset)) + 1
         told = {"dataset": dataset, "run_id": f"run{number}", "fingerprint": f"{name}{number}", "origin": "source"}
         told["snapshot_sha256"] = f"{number:064x}"
+        told["row_rules"] = self.datasets[name].terms.row_rules()
         staged = warehouse.stage([batch], dataset, table, told["run_id"])
         stage = Stage(**told, base_version=number - 1, tables=(staged,), quarantine=())
         tables = warehouse.commit(stage, [table])

@@ -65,7 +65,7 @@ SAFE = {
     "catalog.ledger:Ledger.current": "its callers are looked at",
     "catalog.ledger:Ledger.runs_taken_back": "what is hidden",
     "catalog.verify:_content_problems": "reads a release, which is in others' hands",
-    "catalog.verify:_found": "evidence for the policy",
+    "catalog.verify:_recorded": "whether the house has the version, and evidence for the policy",
     "catalog.release_catalog:_rows_of": "the text of views over released files",
     "catalog.release_catalog:_pretend": "the text of views over released files",
 }

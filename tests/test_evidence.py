@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catalog.rights.evidence import finding_problem, judge
+from catalog.rights.evidence import finding_problem, judge, row_problem
 from catalog.rights.licences import load_licences
 
 DAY = date(2026, 3, 1)
@@ -70,9 +70,57 @@ def test_words_that_may_mean_it_agree_and_words_that_cannot_do_not() -> None:
 
 
 def test_every_licence_of_an_expression_is_declared() -> None:
-    for expression in ("CC-BY-4.0 AND CC-BY-NC-4.0", "CC-BY-4.0 OR CC-BY-NC-4.0"):
-        assert judge(expression, [Finding("CC BY 4.0"), Finding("CC BY-NC 4.0")], [], None).state == "agreement"
-    assert judge("CC-BY-4.0 OR MIT", [Finding("CC BY 4.0"), Finding("CC BY-NC 4.0")], [], None).state == "conflict"
+    both = [Finding("CC BY 4.0"), Finding("CC BY-NC 4.0")]
+    assert judge("CC-BY-4.0 AND CC-BY-NC-4.0", both, [], None).state == "agreement"
+    assert judge("CC-BY-4.0 OR MIT", both, [], None).state == "conflict"
+
+
+def test_a_choice_is_borne_out_only_by_words_that_leave_it() -> None:
+    choice = "CC-BY-4.0 OR CC-BY-NC-4.0"
+    assert judge(choice, [Finding("CC BY 4.0 or CC BY-NC 4.0, as you like")], [], None).state == "agreement"
+    assert judge(choice, [Finding("as you like", licence=choice)], [], None).state == "agreement"
+    found = [Found("CC BY 4.0 or CC BY-NC 4.0", ("CC-BY-4.0",)), Found("CC BY 4.0 or CC BY-NC 4.0", ("CC-BY-NC-4.0",))]
+    assert judge(choice, [], found, None).state == "agreement"
+    for words in ("CC BY-NC 4.0", "CC BY 4.0", "https://creativecommons.org/licenses/by-nc/4.0/"):
+        assert judge(choice, [Finding(words)], [], None).state == "conflict"
+    assert judge("MIT OR Apache-2.0 AND MIT", [Finding("MIT License")], [], None).state == "agreement"
+
+
+@pytest.mark.parametrize("words", ["Creative Commons", "Licensed under a Creative Commons licence"])
+def test_words_that_may_mean_any_licence_of_their_kind_bear_none_out(words: str) -> None:
+    assert judge("CC0-1.0", [Finding(words)], [], None).state == "unknown"
+    assert judge("MIT", [Finding(words)], [], None).state == "conflict"
+    assert judge("CC0-1.0", [Finding(words), Finding("CC0")], [], None).state == "agreement"
+
+
+NC = Found("CC BY-NC 4.0", ("CC-BY-NC-4.0",))
+BY = Found("CC BY", ("CC-BY-3.0", "CC-BY-4.0"))
+MEMBERS = Found("for members only", ())
+
+
+@pytest.mark.parametrize(
+    ("licence", "found"),
+    [
+        ("CC0-1.0", [NC]),
+        ("CC-BY-4.0", [NC, MEMBERS]),
+        ("CC-BY-4.0", [MEMBERS]),
+        ("CC-BY-4.0 OR CC-BY-NC-4.0", [NC]),
+        ("CC-BY-4.0", [Found("Creative Commons", ("CC-BY-4.0", "CC-BY-NC-4.0"))]),
+        ("CC-BY-NC-4.0", [Found("CC BY-NC-ND", ("CC-BY-NC-ND-4.0",))]),
+    ],
+)
+def test_rows_are_not_freer_than_all_the_words_in_their_bytes(licence: str, found: list[Found]) -> None:
+    assert f"the rows' own {licence}" in (row_problem(licence, found, None) or "")
+    over = tuple(each.words for each in found)
+    assert row_problem(licence, found, Resolution(over)) is None
+
+
+@pytest.mark.parametrize(
+    ("licence", "found"),
+    [("CC0-1.0", []), ("CC0-1.0", [NC, BY]), ("CC-BY-NC-4.0", [NC]), ("CC-BY-4.0", [BY]), ("see website", [NC])],
+)
+def test_words_may_speak_of_other_rows(licence: str, found: list[Found]) -> None:
+    assert row_problem(licence, found, None) is None
 
 
 def test_a_licence_that_nobody_knows_contradicts() -> None:
@@ -100,7 +148,7 @@ def test_nothing_contradicts_what_declares_nothing(licence: str) -> None:
     assert "# Licensed under" in evidence.diff
 
 
-@pytest.mark.parametrize("over", ["CC-BY-NC-SA-4.0", "cc by-nc-sa 4.0", "licensed UNDER  cc"])
+@pytest.mark.parametrize("over", ["CC-BY-NC-SA-4.0", "cc by-nc-sa 4.0", "# licensed UNDER  cc BY-NC-SA 4.0 license"])
 def test_a_resolution_sets_aside_what_it_names(over: str) -> None:
     evidence = judge("CC-BY-4.0", [], [ALPHAMISSENSE], Resolution((over,)))
     assert (evidence.state, evidence.conflicts) == ("agreement", ())
@@ -108,9 +156,18 @@ def test_a_resolution_sets_aside_what_it_names(over: str) -> None:
     assert "Ada on 2026-03-01: the owner relicensed it" in evidence.diff
 
 
-@pytest.mark.parametrize("over", [(), ("CC-BY-NC-4.0",), ("",), ("  ",), ("c",), ("other words",)])
+@pytest.mark.parametrize(
+    "over", [(), ("CC-BY-NC-4.0",), ("",), ("  ",), ("c",), ("other words",), ("licensed under",), ("4.0",)]
+)
 def test_a_resolution_sets_aside_nothing_else(over: tuple[str, ...]) -> None:
     assert judge("CC-BY-4.0", [], [ALPHAMISSENSE], Resolution(over)).state == "conflict"
+
+
+def test_an_id_sets_aside_only_words_that_mean_nothing_else() -> None:
+    kind = Found("CC BY-ND", ("CC-BY-ND-3.0", "CC-BY-ND-4.0"))
+    assert judge("CC0-1.0", [], [kind], Resolution(("CC-BY-ND-4.0",))).state == "conflict"
+    assert judge("CC0-1.0", [], [kind], Resolution(("CC-BY-ND-4.0", "CC-BY-ND-3.0"))).state == "agreement"
+    assert judge("CC0-1.0", [], [MEMBERS], Resolution(("CC-BY-ND-4.0",))).state == "conflict"
 
 
 def test_words_that_appear_after_a_resolution_contradict_again() -> None:

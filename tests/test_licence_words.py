@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assets.licence_words import HEAD, MOST, licence_words
+from assets.licence_words import HEAD, LIMIT, MOST, licence_words
 from catalog.records import Found, SourceFile
 
 DATA = Path("../shared/data")
@@ -87,10 +87,89 @@ def test_a_table_in_a_zip_says_where(tmp_path: Path) -> None:
     assert [(each.file, each.place, each.words) for each in found] == [("a.zip", "deep/a.tsv, line 3", LINE)]
 
 
-def test_only_the_head_is_read(tmp_path: Path) -> None:
-    late = "# nothing here\n" * (HEAD // 10) + LINE + "\n"
+def test_data_is_not_searched(tmp_path: Path) -> None:
+    late = "# nothing here\nid\tremarks\n" + "1\tcc\n" * (HEAD // 4) + LINE + "\n"
     for content in (late.encode(), gzip.compress(late.encode()), zipped(a_tsv=late)):
         assert licence_words(write(tmp_path, a_tsv=content)) == []
+
+
+def test_comments_are_read_to_their_end(tmp_path: Path) -> None:
+    late = "# nothing here\n" * (HEAD // 10) + LINE + "\nid\n"
+    blocks = b"".join(gzip.compress(late[at : at + 5000].encode()) for at in range(0, len(late), 5000))
+    for content in (late.encode(), gzip.compress(late.encode()), blocks, zipped(a_tsv=late)):
+        (found,) = licence_words(write(tmp_path, a_tsv=content))
+        assert (found.words, found.means) == (LINE, ("CC-BY-NC-SA-4.0",))
+
+
+def test_comments_that_never_end_are_of_a_licence_not_known(tmp_path: Path) -> None:
+    (found,) = licence_words(write(tmp_path, a_tsv="# nothing here\n" * (LIMIT // 14)))
+    assert (found.place, found.means) == ("beyond", ())
+
+
+NC = (
+    "This work is licensed under a Creative Commons Attribution-NonCommercial 4.0 International License (CC BY-NC 4.0)."
+)
+LONG = "y" * (2 * HEAD)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("LICENSE", NC),
+        ("LICENSE.txt", NC),
+        ("LICENCE-data.md", NC),
+        ("COPYING", NC),
+        ("README.md", f"# Data\n\n{LONG}\n\n{NC}"),
+        ("README", NC),
+        ("RIGHTS.TXT", NC),
+        ("a.csv", f"; {NC}\nid\n"),
+        ("a.csv", f"// {NC}\nid\n"),
+        ("a.csv", f"% {NC}\nid\n"),
+        ("a.csv", f'"# {NC}"\nid\n'),
+        ("a.json", json.dumps({"metadata": {"license": NC}, "data": []})),
+        ("a.json", json.dumps({"rightsList": [{"lang": "en", "rights": "CC BY\u2011NC 4.0"}]})),
+        ("a.json", json.dumps({"dct:license": NC})),
+        ("a.json", json.dumps({"license_url": "https://creativecommons.org/licenses/by-nc/4.0/"})),
+        ("a.json", json.dumps({"terms_of_use": "CC BY-NC 4.0"})),
+        ("a.json", json.dumps({"data": LONG, "license": "CC-BY-NC-4.0"})),
+        ("a.xml", f'<r xmlns:dc="http://purl.org/dc/elements/1.1/"><dc:rights>{NC}</dc:rights></r>'),
+        ("a.xml", '<r><license href="https://creativecommons.org/licenses/by-nc/4.0/"/></r>'),
+        ("a.xml", f"<r><useLimitation>{NC}</useLimitation></r>"),
+        ("a.xml", f"<r><abstract>{LONG}</abstract><intellectualRights>{NC}</intellectualRights></r>"),
+        ("a.xml", f"<r><additionalInfo><para>Thanks.</para><para>{NC}</para></additionalInfo></r>"),
+        ("a.cif", f"data_x\n_audit_copyright\n;\n{NC}\n;\n"),
+        ("a.cif", f"data_x\n_publ_section_comment\n;\n{NC}\n;\n"),
+    ],
+)
+def test_every_place_that_states_terms_is_read(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content)
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as members:
+        members.writestr(name, content)
+    (tmp_path / "all.zip").write_bytes(archive.getvalue())
+    utf16 = tmp_path / "utf16"
+    utf16.mkdir()
+    for encoding in ("utf-16", "utf-16-le", "utf-16-be"):
+        (utf16 / encoding).write_bytes(content.encode(encoding))
+    paths = [tmp_path / name, tmp_path / "all.zip", *utf16.iterdir()]
+    for path in paths:
+        found = licence_words([source(path, name if path.suffix != ".zip" else "all.zip")])
+        assert {each.means for each in found} == {("CC-BY-NC-4.0",)}, path
+
+
+def test_a_licence_of_its_own_words_is_not_known(tmp_path: Path) -> None:
+    (found,) = licence_words(write(tmp_path, LICENSE="You may look at it on Sundays."))
+    assert (found.words, found.means) == ("You may look at it on Sundays.", ())
+    assert licence_words(write(tmp_path, README="You may look at it on Sundays.")) == []
+
+
+def test_a_file_of_data_with_such_a_name_is_data(tmp_path: Path) -> None:
+    assert licence_words(write(tmp_path, license_tsv="id\tlicense\n1\tCC0\n")) == []
+
+
+def test_the_last_of_many_members_is_read(tmp_path: Path) -> None:
+    found = licence_words(write(tmp_path, a_zip=zipped(**{f"f{n}_txt": "a" for n in range(1200)}, rights_txt="CC0")))
+    assert said(found) == [("rights.txt, line 1", ("CC0-1.0",))]
 
 
 def test_the_header_of_vcf_and_bcf_is_read(tmp_path: Path) -> None:
@@ -106,9 +185,11 @@ def test_equal_words_are_counted_once_per_file(tmp_path: Path) -> None:
     assert [(each.file, each.place, each.files) for each in found] == [("a.cif", "line 1", 2), ("c.cif", "line 1", 1)]
 
 
-def test_there_is_a_limit_to_distinct_words(tmp_path: Path) -> None:
+def test_there_is_a_limit_to_distinct_words_of_one_meaning(tmp_path: Path) -> None:
     many = "".join(f"# licence {n}: CC0\n" for n in range(2 * MOST))
-    assert len(licence_words(write(tmp_path, a_tsv=many))) == MOST
+    found = licence_words(write(tmp_path, a_tsv=many + LINE))
+    assert len(found) == MOST + 1
+    assert found[-1].means == ("CC-BY-NC-SA-4.0",)
 
 
 def test_items_of_a_cif_that_speak_of_a_licence_are_read(tmp_path: Path) -> None:
@@ -123,7 +204,7 @@ def test_items_of_a_cif_that_speak_of_a_licence_are_read(tmp_path: Path) -> None
     ]
 
 
-def test_the_rights_of_a_json_document_are_read_at_its_top(tmp_path: Path) -> None:
+def test_the_rights_in_a_json_document_are_read(tmp_path: Path) -> None:
     document = {
         "abstract": "CC0",
         "data": [{"license": "CC BY-NC 4.0"}],
@@ -131,7 +212,9 @@ def test_the_rights_of_a_json_document_are_read_at_its_top(tmp_path: Path) -> No
         "rights": 'ask "us" {first}',
     }
     for text in (json.dumps(document), json.dumps(document, indent=2) + " " * 10):
-        assert said(licence_words(write(tmp_path, a_json=text)))[-2:] == [
+        assert said(licence_words(write(tmp_path, a_json=text))) == [
+            ("key license", ("CC-BY-NC-4.0",)),
+            ("key license", ()),
             ("key license", ("CC-BY-4.0",)),
             ("key rights", ()),
         ]
@@ -150,6 +233,11 @@ def test_the_rights_of_a_json_document_are_read_at_its_top(tmp_path: Path) -> No
         ("<intellectualRights><para>Public Domain (CC0 1.0)</para></intellectualRights>", {("CC0-1.0",)}),
         ("<intellectualRights><para>Ask Mr Smith first.</para></intellectualRights>", {()}),
         ("<licensed><licenseName>x</licenseName><identifier>CC-BY-4.0</identifier></licensed>", {("CC-BY-4.0",)}),
+        (
+            "<intellectualRights>CC BY 4.0 for universities. Companies must buy access.</intellectualRights>",
+            {()},
+        ),
+        ("<additionalInfo><para>Ask Mr Smith first.</para></additionalInfo>", set()),
         ("<intellectualRights><para>Not supplied</para></intellectualRights>", set()),
         ("<intellectualRights><para>CC0</para>", {("CC0-1.0",)}),
         ("", set()),
@@ -181,7 +269,8 @@ def test_entities_are_not_expanded(tmp_path: Path) -> None:
     bomb = '<!DOCTYPE x [<!ENTITY a "CC0 CC0"><!ENTITY b "&a;&a;&a;&a;">]><x><licensed>&b;</licensed></x>'
     local = f'<!DOCTYPE x [<!ENTITY a SYSTEM "{(tmp_path / "secret").as_uri()}">]><x><licensed>&a;</licensed></x>'
     (tmp_path / "secret").write_text("CC0")
-    assert licence_words(write(tmp_path, a_xml=bomb, b_xml=local)) == []
+    found = licence_words(write(tmp_path, a_xml=bomb, b_xml=local))
+    assert [(each.place, each.means, each.files) for each in found] == [("document type", (), 2)]
 
 
 def test_broken_files_say_nothing_and_raise_nothing(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from catalog.rights.licences import Obligation, load_licences
-from catalog.rights.mentions import QUOTE, is_unstated, located, mentions
+from catalog.rights.mentions import QUOTE, is_unstated, located, mentions, stated
 
 DATA = Path("../shared/data")
 
@@ -110,6 +110,154 @@ def test_two_licences_are_two_mentions() -> None:
 @pytest.mark.parametrize(
     "text",
     [
+        "CC BY\u2011NC 4.0",
+        "CC BY\u2013NC 4.0",
+        "CC BY\u00adNC 4.0",
+        "CC BY\u2212NC 4.0",
+        "CC BY\ufe63NC 4.0",
+        "CC\uff0dBY\uff0dNC 4.0",
+        "CC BY\u200bNC 4.0",
+        "\uff23\uff23 \uff22\uff39-\uff2e\uff23 4.0",
+        "CC\u00a0BY-NC\u00a04.0",
+        "CC BYNC 4.0",
+        "CC:BY:NC 4.0",
+        "by-nc 4.0",
+        "CC BY-\n# NC 4.0",
+        "Attribution NonCommercial 4.0",
+    ],
+)
+def test_odd_signs_do_not_hide_what_a_licence_forbids(text: str) -> None:
+    assert meanings(f"# {text}\n") == [{"CC-BY-NC-4.0"}]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Code: CC BY 4.0. Data licensed under the Acme Restricted Data Licence",
+        "Licensed under the Acme Restricted Data Licence, unlike our CC BY 4.0 code.",
+        "License: Elsevier user license. Metadata: CC-BY-4.0",
+        "CC BY 4.0. Data: license: proprietary",
+        "The paper is CC BY 4.0; the data are licensed under the terms of the HGMD agreement",
+        "This is not CC BY 4.0.",
+        "Not licensed under CC BY 4.0",
+        "This is not licensed under https://creativecommons.org/licenses/by/4.0/",
+        "no longer available under CC BY 4.0",
+        "Unlike other records this is not under CC-BY-4.0, ask the museum",
+        "Until 2020 this was CC BY 4.0.",
+        "CC BY 4.0 (commercial use excluded)",
+        "CC BY 4.0, no commercial exploitation",
+        "CC BY 4.0 but only for members",
+        "CC BY 4.0 after 2030",
+        "CC BY 4.0+NC",
+        "CC BY 4.0 (NC)",
+        "CC BY 4.0-N\u0421",
+        "CC BY 4.0 for non-commercial purposes",
+        "CC BY 4.0 for universities",
+        "CC BY 4.0 License except where noted",
+        "\u2260 https://creativecommons.org/licenses/by/4.0/",
+        "Licensed under CC BY 4.0. Subject to the COSMIC licence",
+    ],
+)
+def test_a_licence_does_not_hide_the_restriction_beside_it(text: str) -> None:
+    assert not all("CC-BY-4.0" in means for means in meanings(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "This dataset may not be used for commercial purposes.",
+        "not for commercial purposes",
+        "Free for non commercial use only.",
+        "Non-Commercial",
+        "noncommercial research",
+        "non-profit use only",
+        "Free for non-profit and academic institutions",
+        "by-nc-sa",
+        "CCBYNC",
+        "commercial users must obtain a licence.",
+        "Commercial users must contact the authors.",
+        "Commercial use requires a license from OMIM.",
+        "Do not distribute.",
+        "CONFIDENTIAL - do not share",
+        "No part may be reproduced.",
+        "No part of the data may be copied.",
+        "The museum reserves all rights",
+        "No derivative works.",
+        "Please request permission before use",
+        "Permission must be obtained from the data owner before publication",
+        "with the permission of the author only",
+        "Use of the data is restricted to members of the consortium.",
+        "Access is controlled; apply to the Data Access Committee.",
+        "dbGaP authorised access",
+        "Data are under embargo until 2028-01-01.",
+        "Usage Rights: Personal, educational use",
+        "Subject to the COSMIC licence",
+        "under a COSMIC license agreement",
+        "terms and conditions apply",
+        "DUA required",
+        "EUPL-1.2",
+        "Mozilla Public License 2.0",
+        "MPL-2.0",
+        "GFDL",
+        "https://www.elsevier.com/tdm/userlicense/1.0/",
+        "http://onlinelibrary.wiley.com/termsAndConditions#vor",
+        "Creative Commons Reconocimiento-NoComercial 4.0 Internacional",
+        "Creative Commons Namensnennung 4.0",
+        "Lizenz: Nur f\u00fcr nicht-kommerzielle Nutzung",
+        "Licence: usage non commercial uniquement",
+        "pas d'utilisation commerciale",
+    ],
+)
+def test_what_restricts_is_seen_and_means_no_open_licence(text: str) -> None:
+    found = meanings(text)
+    assert found
+    assert not any({"CC-BY-4.0", "CC0-1.0", "MIT"} & means for means in found)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "This work is licensed under a CC BY 4.0 license.",
+        "The data are made available under the terms of the CC-BY-4.0.",
+        'licensed under a <ulink url="https://creativecommons.org/licenses/by/4.0/">CC BY 4.0</ulink>.',
+        "CC BY 4.0 (https://creativecommons.org/licenses/by/4.0/). Under the licence you may share.",
+        "Except where otherwise noted, these data are CC BY 4.0 for all users.",
+    ],
+)
+def test_a_statement_and_its_licence_are_told_as_one(text: str) -> None:
+    assert set(meanings(text)) == {frozenset({"CC-BY-4.0"})}
+
+
+@pytest.mark.parametrize(
+    ("text", "known"),
+    [
+        ("This work is licensed under a CC BY 4.0 license.", {"CC-BY-4.0"}),
+        ("Public Domain (CC0 1.0)", {"CC0-1.0"}),
+        (
+            "To the extent possible under law, the publisher has waived all rights to these data and has dedicated "
+            "them to the Public Domain (CC0 1.0). Users may copy, modify, distribute and use the work, including for "
+            "commercial purposes, without restriction.",
+            {"CC0-1.0"},
+        ),
+        ("CC BY 4.0 for universities. Companies must buy access.", set()),
+        ("CC BY 4.0. Fees are due.", set()),
+        ("Ask Mr Smith.", set()),
+    ],
+)
+def test_a_field_of_rights_means_only_what_is_wholly_read(text: str, known: set[str]) -> None:
+    found = stated(text)
+    assert ({spdx for mention in found for spdx in mention.means} == known and all(m.means for m in found)) == bool(
+        known
+    )
+
+
+def test_a_field_of_rights_that_says_nothing_states_nothing() -> None:
+    assert stated(" Not\nsupplied ") == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
         "",
         "A driver's licence and the rights of way were public; a domain of proteins by cc.",
         "Sent to Ann, cc by email",
@@ -147,7 +295,9 @@ def test_quotes_are_short_and_folded_and_offsets_lie_in_the_text(text: str) -> N
 @pytest.mark.parametrize(
     "piece",
     ["creative commons ", "CC BY ", "\n", " ", "cc-", "licence: ", "public domain ", ". ", "not ", "(CC BY-NC-", "# \n",
-     "http://creativecommons.org/licenses/", "attribution-non", "a"],
+     "http://creativecommons.org/licenses/", "attribution-non", "a",
+     "licensed under the terms of the ",
+     "not cc by 4.0 ", "under the licence ", "commercial use of ", "by-nc-", "no part of ", "subject to a b ", "CC0 for "],
 )  # fmt: skip
 def test_time_is_linear_in_a_hostile_text(piece: str) -> None:
     def seconds(size: int) -> float:
@@ -206,7 +356,9 @@ def test_older_gbif_metadata_without_a_licence_mentions_restrictions_only() -> N
     with zipfile.ZipFile(need("biodiversity/gbif-results.zip")) as archive:
         names = [name for name in archive.namelist() if name.startswith("dataset/") and name.endswith(".xml")]
         found = [mention for name in names for mention in mentions(archive.read(name).decode())]
-    assert {spdx for mention in found for spdx in mention.means} == {"LicenseRef-no-redistribution"}
+    commercial = {spdx for spdx, each in load_licences().items() if Obligation.NON_COMMERCIAL in each.obligations}
+    assert {spdx for mention in found for spdx in mention.means} == {"LicenseRef-no-redistribution", *commercial}
+    assert any("not-for-profit use" in mention.words for mention in found)
     assert any("GBIF Data Use Agreement" in mention.words for mention in found)
 
 
