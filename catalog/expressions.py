@@ -16,11 +16,17 @@ from typing import Any
 import duckdb
 import yaml
 
-FUNCTION_GROUPS: dict[str, list[str]] = yaml.safe_load(
-    (Path(__file__).parent / "scalar_functions.yaml").read_text(encoding="utf-8")
-)
+
+def _groups(name: str) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = yaml.safe_load((Path(__file__).parent / name).read_text(encoding="utf-8"))
+    return found
+
+
+FUNCTION_GROUPS = _groups("scalar_functions.yaml")
 SCALAR_FUNCTIONS = frozenset(name for group in FUNCTION_GROUPS.values() for name in group)
 """The functions that a contract's expression may call: pure, scalar, without access to anything outside the row."""
+QUERY_GROUPS = _groups("query_functions.yaml")
+"""The functions that a query may call beside those and a derived table's aggregates."""
 
 _QUOTED = re.compile(r"'(?:[^']|'')*'|\"[^\"]*\"")
 _VALUES = frozenset(["COLUMN_REF", "CONSTANT", "CAST", "CASE", "LAMBDA", "TYPE"])
@@ -51,7 +57,10 @@ def parse_statements(sql: str) -> list[dict[str, Any]]:
         ValueError: it does not parse, or is no SELECT.
     """
     answer = _parser().cursor().execute("SELECT json_serialize_sql(?)", [sql]).fetchone()
-    tree = json.loads(answer[0]) if answer else {}
+    try:
+        tree = json.loads(answer[0]) if answer else {}
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
     if tree.get("error"):
         if tree.get("error_type") == "not implemented":
             raise ValueError("only SELECT is answered here: nothing is written, set, attached or loaded")
@@ -142,23 +151,58 @@ def parse_query(sql: str) -> Query:
     table_functions: set[str] = set()
     functions: set[str] = set()
     inside_table_function: set[int] = set()
-    cte_names: set[str] = set()
-    for node in walk(statements[0]):
+    for node, with_names in _scoped(statements[0]):
         kind = node.get("type")
         if kind == "BASE_TABLE":
-            parts = (node.get("catalog_name"), node.get("schema_name"), node["table_name"])
-            tables.add(".".join(part for part in parts if part).lower())
+            name = _table(node)
+            # DuckDB looks beyond the names of WITH for what has a schema, or a version.
+            if name not in with_names or node.get("at_clause"):
+                tables.add(name)
         elif kind == "SHOW_REF" and node.get("query") is None:
             raise ValueError("SHOW is not answered here; `FROM catalog.tables` lists the tables, DESCRIBE shows one")
         elif kind == "TABLE_FUNCTION":
-            table_functions.add(node["function"]["function_name"].lower())
+            table_functions.add(_folded(node["function"]["function_name"]))
             inside_table_function.add(id(node["function"]))
-        elif node.get("class") == "FUNCTION" and id(node) not in inside_table_function:
-            functions.add(node["function_name"].lower())
-        if "cte_map" in node:
-            cte_names.update(entry["key"].lower() for entry in node["cte_map"]["map"])
-    # A name in one WITH must not excuse a file of the same name outside of it, and no file has a plain word's name.
-    odd = sorted(name for name in cte_names if not re.fullmatch(r"\w+", name))
-    if odd:
-        raise ValueError(f"WITH {odd[0]!r}: a name after WITH may have letters, digits and underscores only")
-    return Query(frozenset(tables - cte_names), frozenset(table_functions), frozenset(functions))
+        elif node.get("class") in ("FUNCTION", "WINDOW") and id(node) not in inside_table_function:
+            functions.add(_folded(node["function_name"]))
+    return Query(frozenset(tables), frozenset(table_functions), frozenset(functions))
+
+
+def _scoped(statement: dict[str, Any]) -> Iterator[tuple[dict[str, Any], frozenset[str]]]:
+    """Every object of a syntax tree, outermost first, with the names of WITH that mean no table there.
+
+    A name holds in its own query and below. What stands after WITH sees the names before it, and not its own: there,
+    DuckDB reads a table of that name. Only the second half of a recursive query sees its own.
+    """
+    waiting: list[tuple[Any, frozenset[str]]] = [(statement, frozenset())]
+    while waiting:
+        node, names = waiting.pop()
+        if isinstance(node, list):
+            waiting += [(item, names) for item in node]
+        elif isinstance(node, dict):
+            yield node, names
+            for entry in (node.get("cte_map") or {}).get("map", ()):
+                waiting.append((entry["value"], names))
+                names |= {_with_name(entry["key"])}
+            is_recursive = node.get("type") == "RECURSIVE_CTE_NODE"
+            for key, child in node.items():
+                own = {_with_name(node["cte_name"])} if is_recursive and key == "right" else frozenset()
+                if key != "cte_map":
+                    waiting.append((child, names | own))
+
+
+def _with_name(name: str) -> str:
+    # No file has a plain word's name.
+    if not re.fullmatch(r"\w+", name):
+        raise ValueError(f"WITH {name!r}: a name after WITH may have letters, digits and underscores only")
+    return _folded(name)
+
+
+def _table(node: dict[str, Any]) -> str:
+    parts = (node.get("catalog_name"), node.get("schema_name"), node["table_name"])
+    return _folded(".".join(part for part in parts if part))
+
+
+def _folded(name: str) -> str:
+    """A name as DuckDB compares it: only ASCII letters mean the same in both cases."""
+    return "".join(letter.lower() if letter.isascii() else letter for letter in name)

@@ -17,10 +17,10 @@ from catalog.dataset import Dataset
 from catalog.derivation import MadeOf, Marks, compute, made_of
 from catalog.derived import Derived, no_rows
 from catalog.errors import ContractError, QueryError
-from catalog.expressions import parse_query
+from catalog.expressions import QUERY_GROUPS, SCALAR_FUNCTIONS, parse_query
 from catalog.inventory import INVENTORY, inventory
 from catalog.ledger import Ledger
-from catalog.lineage import traced, varies_with_order
+from catalog.lineage import AGGREGATES, traced, varies_with_order
 from catalog.records import Decision, Profile, RowTerms, Version, utc_now
 from catalog.rights.policy import Terms
 from catalog.sight import Sight
@@ -29,7 +29,8 @@ from catalog.table import Table, load_table, table_names
 from catalog.warehouse import Warehouse
 
 TABLE_FUNCTIONS = frozenset({"range", "generate_series", "unnest", "repeat", "json_each", "json_tree"})
-FORBIDDEN_FUNCTIONS = frozenset({"getenv", "getvariable", "current_setting", "write_log", "nextval", "currval"})
+QUERY_FUNCTIONS = SCALAR_FUNCTIONS | AGGREGATES | {name for group in QUERY_GROUPS.values() for name in group}
+"""The functions that see nothing but their arguments; others might tell of withheld rows, or of the machine."""
 
 # DuckDB evaluates a reader's WHERE below a join where it can, so that an error in it would quote a withheld value.
 # It does not move it below a LIMIT.
@@ -38,7 +39,7 @@ _BARRIER = "LIMIT 9223372036854775807"
 
 @dataclass(frozen=True)
 class Withheld:
-    """Rows that the door keeps back, and why. ``of_its_own``: they have an embargo of their own, whose day is theirs."""
+    """Rows that the door keeps back, and why. ``of_its_own``: their embargo is their own, and so is its day."""
 
     dataset: str
     table: str
@@ -306,12 +307,9 @@ def _guard(sql: str, names: frozenset[str]) -> frozenset[str]:
         query = parse_query(sql)
     except ValueError as error:
         raise QueryError(str(error), _how_to_ask(sql)) from None
-    functions = (query.table_functions - TABLE_FUNCTIONS) | (query.functions & FORBIDDEN_FUNCTIONS)
+    functions = (query.table_functions - TABLE_FUNCTIONS) | (query.functions - QUERY_FUNCTIONS)
     if functions:
-        raise QueryError(
-            f"function {min(functions)!r} is not available here: it reaches outside the permitted rows",
-            "query the tables that `FROM catalog.tables` lists; to read files, use DuckDB itself",
-        )
+        raise QueryError(*_no_such_function(min(functions), min(functions) in query.table_functions))
     unknown = sorted(query.tables - names)
     if unknown:
         raise QueryError(*_no_such_table(unknown[0], names))
@@ -322,6 +320,20 @@ def _how_to_ask(sql: str) -> str:
     if re.match(r"\s*pivot\b", sql, re.IGNORECASE):
         return "write the values out: PIVOT table ON column IN ('a', 'b') USING count(*)"
     return "write one SELECT, FROM, WITH, DESCRIBE, SUMMARIZE or PIVOT"
+
+
+def _no_such_function(name: str, is_table: bool) -> tuple[str, str]:
+    if is_table:
+        return (
+            f"function {name!r} is not available here: it reaches outside the permitted rows",
+            "query the tables that `FROM catalog.tables` lists; to read files, use DuckDB itself",
+        )
+    near = get_close_matches(name, sorted(QUERY_FUNCTIONS), n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    return (
+        f"function {name!r} is not available here: it is not known to see nothing but its arguments",
+        f"{hint}docs/reference/queries.md lists the functions that may be called",
+    )
 
 
 def _no_such_table(name: str, names: frozenset[str]) -> tuple[str, str]:

@@ -35,7 +35,7 @@ from catalog.query import Door, query_errors
 from catalog.records import Decision, Release, Version, VersionTable
 from catalog.release_catalog import write_catalog
 from catalog.release_folder import ReleaseFolder
-from catalog.released_rows import SAID, Said, keep_permitted, opened, said_in
+from catalog.released_rows import SAID, Said, keep_permitted, opened, reading, said_in
 from catalog.rights.licences import UNSTATED, licence_text
 from catalog.rights.policy import Terms, decide
 from catalog.sql_types import sql_type
@@ -130,6 +130,13 @@ def cut(warehouse: Warehouse, door: Door, day: date, folder: ReleaseFolder, addr
         lapses_on=_lapses_on(door),
     )
     door.ledger.record_release(release)
+    try:
+        # Whoever withdraws looks for releases after the tombstone: one of the two sees the other.
+        _refuse_withdrawn(door, manifest)
+    except ReleaseError:
+        if is_new:
+            folder.remove()
+        raise
     return Cut(release, manifest, is_new)
 
 
@@ -191,12 +198,12 @@ def _chosen(warehouse: Warehouse, door: Door, version: Version, part: VersionTab
 
 
 def _said(filesystem: Any, source: str) -> Counter[Said]:
-    with opened(filesystem, source) as file:
+    with reading(source), opened(filesystem, source) as file:
         return said_in(file)
 
 
 def _schema(filesystem: Any, source: str) -> pa.Schema:
-    with opened(filesystem, source) as file:
+    with reading(source), opened(filesystem, source) as file:
         return file.schema_arrow
 
 
@@ -248,7 +255,7 @@ def _write_file(filesystem: Any, folder: ReleaseFolder, kept: _Kept) -> Released
     if kept.is_whole:
         folder.take(kept.path, filesystem, kept.source)
     else:
-        with folder.writing(kept.path) as path, opened(filesystem, kept.source) as file:
+        with folder.writing(kept.path) as path, reading(kept.source), opened(filesystem, kept.source) as file:
             keep_permitted(file, kept.said, path)
     return _file(folder, kept.path, kept.rows)
 

@@ -194,6 +194,15 @@ class ReleaseFolder:
                 self._filesystem.pipe_file(f"{self._root}/{SUMS}", text)
         return True
 
+    def remove(self) -> None:
+        """Take away what ``finish`` has shown."""
+        with self._storing():
+            if self._local:
+                Path(self._root).rename(self._partial)
+                shutil.rmtree(self._partial)
+            else:
+                self._invalidate(self.sums)
+
     def _show(self) -> None:
         root = Path(self._root)
         replaced = root.with_name(f".{root.name}.replaced")

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from catalog.errors import StorageError
 from catalog.parquet import ParquetFile
 from catalog.store import is_local
 
@@ -32,6 +33,20 @@ def opened(filesystem: Any, path: str) -> Iterator[pq.ParquetFile]:
     else:
         with filesystem.open(path, "rb") as source, pq.ParquetFile(source, pre_buffer=True) as file:
             yield file
+
+
+@contextlib.contextmanager
+def reading(source: str) -> Iterator[None]:
+    """Turn what is wrong within a file of the warehouse into a StorageError that names it."""
+    try:
+        yield
+    except (pa.ArrowException, KeyError, ValueError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # it is the disk's or the store's doing, and told as such
+        raise StorageError(
+            f"{source} cannot be read as Parquet: {str(error).partition(chr(10))[0]}",
+            "the warehouse's file is damaged: bring it back from a copy, or withdraw its version and run it again",
+        ) from error
 
 
 def said_in(file: pq.ParquetFile) -> Counter[Said]:

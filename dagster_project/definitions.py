@@ -32,7 +32,8 @@ def definitions(folder: Path = FOLDER) -> dg.Definitions:
         jobs=[CURATE],
         asset_checks=review_checks(datasets),
         schedules=[*schedules(datasets), embargo_schedule(datasets)],
-        sensors=[source_sensor(datasets)],
+        # Dagster takes no sensor over nothing.
+        sensors=[source_sensor(datasets)] if any(dataset.source.uri for dataset in datasets) else [],
         resources={"winnow": HouseResource(), "ledger": LedgerIOManager()},
     )
 

@@ -100,6 +100,55 @@ def test_a_table_is_found_in_every_clause(sql):
     assert "found.it" in parse_query(sql).tables
 
 
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT b.* FROM (WITH hidden AS (SELECT 1) FROM hidden) a, hidden b",
+        "(WITH hidden AS (SELECT 1) FROM hidden) UNION ALL FROM hidden",
+        "WITH a AS (WITH hidden AS (SELECT 1) FROM hidden) SELECT * FROM a, hidden",
+        "WITH hidden AS (FROM hidden) FROM hidden",
+        "WITH a AS (FROM hidden), hidden AS (SELECT 1) FROM a, hidden",
+        "WITH RECURSIVE hidden AS (FROM hidden) FROM hidden",
+        "WITH RECURSIVE hidden(a) AS (SELECT a FROM hidden UNION ALL SELECT 1) FROM hidden",
+        "WITH RECURSIVE a AS (SELECT 1 UNION ALL FROM (WITH hidden AS (SELECT 1) FROM hidden), hidden) FROM a",
+        "SELECT (WITH hidden AS (SELECT 1 AS a) SELECT a FROM hidden), (SELECT count(*) FROM hidden)",
+        "WITH \N{KELVIN SIGN}idden AS (SELECT 1) FROM kidden AS hidden",
+    ],
+)
+def test_a_name_after_with_excuses_no_table_where_it_does_not_hold(sql):
+    assert parse_query(sql).tables <= {"hidden", "kidden"}
+    assert parse_query(sql).tables
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "WITH a AS (SELECT 1), b AS (FROM a) SELECT (SELECT 1 FROM A) FROM b",
+        "WITH a AS (SELECT 1) SELECT * FROM (FROM a UNION ALL FROM a) WHERE EXISTS (FROM a)",
+        "WITH RECURSIVE a(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM a WHERE n < 3) FROM a",
+        "WITH a AS (SELECT 1) FROM (WITH a AS (FROM a) FROM a)",
+        "SELECT 1 WHERE 2 IN (WITH a AS MATERIALIZED (SELECT 2) FROM a)",
+    ],
+)
+def test_a_name_after_with_holds_in_its_query_and_below(sql):
+    assert parse_query(sql).tables == frozenset()
+    duckdb.connect().sql(sql).fetchall()
+
+
+def test_functions_are_found_wherever_they_stand():
+    sql = """
+        SELECT a(1) + B(2), c(x) OVER (ORDER BY d(x)), list_transform([1], lambda y: main.e(y)), ('x').f()
+        FROM t JOIN u ON g(1) WHERE h(x) GROUP BY i(x) HAVING j(x) QUALIFY k(x) ORDER BY l(x) LIMIT m(1)
+    """
+    assert frozenset("abcdefghijklm") <= parse_query(sql).functions
+
+
+@pytest.mark.parametrize("depth", [400, 900])
+def test_what_is_nested_beyond_reason_is_refused_in_words(depth):
+    with pytest.raises(ValueError, match=r"(?i)deep|depth|nest"):
+        parse_query(f"SELECT {'(SELECT ' * depth}1{')' * depth}")
+
+
 def test_a_name_after_with_excuses_no_file():
     with pytest.raises(ValueError, match="letters, digits and underscores"):
         parse_query("""FROM (WITH "/secret.parquet" AS (SELECT 1) SELECT 1), '/secret.parquet'""")

@@ -296,8 +296,8 @@ def test_quotes_are_short_and_folded_and_offsets_lie_in_the_text(text: str) -> N
     "piece",
     ["creative commons ", "CC BY ", "\n", " ", "cc-", "licence: ", "public domain ", ". ", "not ", "(CC BY-NC-", "# \n",
      "http://creativecommons.org/licenses/", "attribution-non", "a",
-     "licensed under the terms of the ",
-     "not cc by 4.0 ", "under the licence ", "commercial use of ", "by-nc-", "no part of ", "subject to a b ", "CC0 for "],
+     "licensed under the terms of the ", "not cc by 4.0 ", "under the licence ",
+     "commercial use of ", "by-nc-", "no part of ", "subject to a b ", "CC0 for "],
 )  # fmt: skip
 def test_time_is_linear_in_a_hostile_text(piece: str) -> None:
     def seconds(size: int) -> float:
@@ -311,7 +311,7 @@ def test_time_is_linear_in_a_hostile_text(piece: str) -> None:
 
     seconds(1000)
     # Eight times the text would take 64 times as long if time were quadratic.
-    assert seconds(160_000) < 20 * max(seconds(20_000), 0.02)
+    assert seconds(64_000) < 20 * max(seconds(8_000), 0.01)
 
 
 @pytest.mark.parametrize("name", ["clinvar_20230710_grch37_2000", "sample.gnomad.exomes.r2.1.1.sites.chr1",

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from catalog.records import Profile
+from catalog.records import Found, Profile
 from catalog.rights.embargo import utc_day
 from catalog.rights.licences import load_licences, normalise
 from catalog.rights.policy import Terms, decide, effective
@@ -379,3 +379,16 @@ def test_rows_made_under_other_row_rules_are_withheld_until_a_rerun() -> None:
         assert not decide(outdated, "noncommercial", TODAY).allowed
         assert decide(outdated, "internal", TODAY).allowed
         assert "run the dataset again" in decide(outdated, "open", TODAY).reason
+
+
+def test_words_in_the_bytes_hold_rows_whose_dataset_declares_no_licence() -> None:
+    only = Found(file="rights.txt", place="line 1", words="CC BY-NC 4.0", means=("CC-BY-NC-4.0",))
+    other = Found(file="rights.txt", place="line 2", words="CC BY 4.0", means=("CC-BY-4.0",))
+
+    def leaves(row: str | None, *found: Found) -> bool:
+        return decide(effective(dataset("NOASSERTION"), row, None, found), "open", TODAY).allowed
+
+    assert leaves("CC0-1.0")
+    assert leaves("CC0-1.0", only, other)
+    assert not leaves("CC0-1.0", only)
+    assert not leaves(None, other)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from datetime import UTC, date, datetime, timedelta
 
+import duckdb
 import pytest
 import yaml
 
 from catalog.dataset import load_dataset
 from catalog.errors import QueryError, UnknownVersionError
-from catalog.query import Door, query_errors
+from catalog.expressions import QUERY_GROUPS
+from catalog.query import QUERY_FUNCTIONS, Door, query_errors
 from dagster_project import curate
 from dagster_project.settings import Settings
 
@@ -303,6 +305,102 @@ def test_functions_that_reach_outside_are_refused_by_name(door, estate, call):
 def test_functions_that_tell_of_the_process_are_refused(door, function):
     with pytest.raises(QueryError, match="is not available here"):
         door().answer(f"SELECT upper({function})")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "stats(_record)",
+        "main.stats(_record)",
+        "system.main.STATS(_record)",
+        "_record.stats()",
+        "list_transform([_record], lambda each: stats(each))",
+        "vector_type(_record)",
+        "bitstring_agg(pos)",
+        "bitstring_agg(pos) OVER ()",
+        "pg_get_viewdef(0)",
+        "current_setting('allowed_paths')",
+        "json_serialize_plan('FROM duckdb_views')",
+        "sleep_ms(1)",
+        "write_log('x')",
+        "a_function_of_a_later_duckdb(_record)",
+    ],
+)
+def test_functions_that_are_not_listed_are_refused(door, call):
+    # A column's statistics are the whole file's, withheld rows included.
+    table = "genomics.mixed__clinical_significance"
+    for sql in (f"SELECT {call} FROM {table}", f"FROM {table} ORDER BY (SELECT {call} FROM {table} LIMIT 1)"):
+        with pytest.raises(QueryError, match=r"is not available here: it is not known to see nothing but"):
+            door().answer(sql)
+
+
+def test_a_misspelt_function_is_told_with_the_nearest(door):
+    with pytest.raises(QueryError, match="did you mean strip_accents"):
+        door().answer("SELECT strip_acents('é')")
+
+
+def test_every_listed_function_exists_and_none_tells_of_storage_or_settings():
+    """One that this DuckDB has not got is of a version beside it."""
+    with duckdb.connect() as connection:
+        told = connection.sql(
+            "SELECT lower(function_name), stability, function_type FROM duckdb_functions()"
+        ).fetchall()
+    there = {name for name, _, _ in told}
+    listed = [name for group in QUERY_GROUPS.values() for name in group]
+    assert len(listed) == len(set(listed))
+    in_one_version_only = {"overlay", "if"}
+    assert set(listed) - there <= in_one_version_only
+    clock_and_chance = {
+        "random",
+        "uuid",
+        "uuidv4",
+        "uuidv7",
+        "gen_random_uuid",
+        "error",
+        "current_date",
+        "now",
+        "today",
+    }
+    clock_and_chance |= {"get_current_time", "get_current_timestamp", "transaction_timestamp"}
+    varying = {name for name, stability, _ in told if stability in ("VOLATILE", "CONSISTENT_WITHIN_QUERY")}
+    assert QUERY_FUNCTIONS & varying <= clock_and_chance
+    # These take a column's statistics, or text that is run.
+    assert not QUERY_FUNCTIONS & {"stats", "vector_type", "bitstring_agg", "json_serialize_plan", "getenv", "query"}
+
+
+@pytest.mark.parametrize(
+    "view", ["pg_settings", "duckdb_views", "duckdb_logs", "sqlite_master", "duckdb_settings", "pragma_database_list"]
+)
+def test_a_name_after_with_opens_no_view_of_the_system(door, view):
+    for sql in (
+        f"SELECT b.* FROM (WITH {view} AS (SELECT 1) FROM {view}) a, {view} b",
+        f"WITH {view} AS (FROM {view}) FROM {view}",
+        f"WITH RECURSIVE {view} AS (FROM {view}) FROM {view}",
+        f"WITH {view} AS (SELECT 1) FROM main.{view}",
+        f"WITH {view} AS (SELECT 1) FROM {view}, information_schema.tables",
+    ):
+        with pytest.raises(QueryError, match="there is no table"):
+            door().answer(sql)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT a LIKE 'x' AND a NOT ILIKE 'y' AND a SIMILAR TO 'z' AND a GLOB 'q' FROM (SELECT 'x' AS a)",
+        "SELECT a LIKE 'x' ESCAPE '!', a ~ 'x', a[1], a[1:2], a || 'b', upper(a) COLLATE NOCASE FROM (SELECT 'x' AS a)",
+        "SELECT [x + 1 for x in [1, 2] if x > 1], {'a': 1}.a, MAP {'a': 1}['a'], -(1), 5 // 2, 5 % 2, 2 ** 3, @(-1)",
+        "SELECT INTERVAL 1 DAY, extract(year FROM DATE '2020-01-01'), now() > current_date, trim(BOTH 'a' FROM 'aba')",
+        "SELECT row_number() OVER (), lag(1) OVER (ORDER BY 1), arg_max(1, 2) FILTER (true), approx_quantile(1, 0.5)",
+        "SELECT '{\"a\": 1}'::JSON ->> 'a', json_keys('{}')",
+        "SELECT TRY_CAST('x' AS INTEGER), GROUPING(a) FROM (SELECT 1 AS a) GROUP BY CUBE (a)",
+        "UNPIVOT (SELECT 1 AS a, 2 AS b) ON a, b",
+        "SELECT COLUMNS('a.*') FROM (SELECT 1 AS aa)",
+        "SELECT levenshtein('a', 'b'), list_cosine_similarity([1.0], [1.0])",
+        "SELECT time_bucket(INTERVAL 1 DAY, DATE '2020-01-01')",
+    ],
+)
+def test_what_researchers_write_is_answered(door, sql):
+    door().answer(sql).fetchall()
 
 
 @pytest.mark.parametrize(

@@ -420,6 +420,39 @@ def test_a_version_withdrawn_meanwhile_is_not_shown(mixed, tmp_path, monkeypatch
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("lies_there", [False, True])
+def test_a_version_withdrawn_as_the_release_is_noted_is_taken_away_again(mixed, tmp_path, monkeypatch, lies_there):
+    if lies_there:
+        mixed.cut(tmp_path / "out")
+    ledger = type(mixed.house.ledger)
+    record = ledger.record_release
+
+    def withdraw_and_record(self, release):
+        when = datetime(2027, 3, 1, tzinfo=UTC)
+        told = {"dataset": "biodiversity/mixed", "number": 1, "by": "Ada", "at": when, "reason": "an observer objected"}
+        self.record_withdrawal(Withdrawal(**told, snapshot_sha256="0", contract=""))
+        record(self, release)
+
+    monkeypatch.setattr(ledger, "record_release", withdraw_and_record)
+    with pytest.raises(ReleaseError, match="an observer objected"):
+        mixed.cut(tmp_path / "out")
+    # What lay there before was noted before, so that whoever withdrew was told of it.
+    assert (tmp_path / "out").exists() == lies_there
+    assert [path.name for path in tmp_path.glob(".out*")] == []
+
+
+@pytest.mark.parametrize("damage", [lambda content: b"x" * len(content), lambda content: content[: len(content) // 2]])
+def test_a_damaged_file_of_the_warehouse_is_told_in_words(mixed, tmp_path, damage):
+    version = mixed.house.ledger.current("biodiversity/mixed")
+    (source,) = mixed.house.warehouse.files(version, "biodiversity.occurrences")
+    Path(source).write_bytes(damage(Path(source).read_bytes()))
+    with pytest.raises(StorageError, match="cannot be read as Parquet") as told:
+        mixed.cut(tmp_path / "out")
+    assert source in told.value.problem
+    assert told.value.remedy
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_lost_file_of_the_warehouse_is_told_in_words(mixed, tmp_path):
     version = mixed.house.ledger.current("biodiversity/mixed")
     (source,) = mixed.house.warehouse.files(version, "biodiversity.occurrences")

@@ -168,3 +168,94 @@ def test_a_manifest_that_admits_what_its_profile_forbids_is_refused_even_by_a_st
     found = verify(str(release), date(2027, 3, 1))
     assert not found.passed
     assert all("NON_COMMERCIAL" in each.reason for each in found.refused)
+
+
+# -- a manifest that was edited together with its sums ---------------------------------------------------
+
+
+def pretend(told, licence=None, dataset=None, version=None, profile=None):
+    """Edit a manifest: ``dataset`` is a name to pass rows off under, or "" for none."""
+    told["profile"] = profile or told["profile"]
+    for table in told["tables"]:
+        for part in table["parts"]:
+            for terms in part["terms"]:
+                terms["licence"] = licence or terms["licence"]
+            if dataset is not None and part["dataset"]:
+                part["dataset"] = dataset or None
+        if version:
+            table["sources"] = [source.replace("@1", f"@{version}") for source in table["sources"]]
+    for each in told["datasets"]:
+        each["version"] = version or each["version"]
+        each["name"] = dataset or each["name"]
+    if dataset == "":
+        told["datasets"] = []
+
+
+@pytest.fixture
+def internal(lab, tmp_path):
+    """A genuine internal release of rows of which open may have none but one."""
+    lab.contract("mixed", row_licence={"column": "license"})
+    rows = [{**PLACE, "_licence": licence} for licence in (None, "CC-BY-NC-4.0", "CC-BY-ND-4.0")]
+    lab.publish("mixed", [*rows, {**PLACE, "_embargo_until": date(2027, 6, 1)}])
+    lab.cut(tmp_path / "internal", profile="internal")
+    assert lab.verify(tmp_path / "internal").passed
+    return tmp_path / "internal"
+
+
+def edited(release, **changes):
+    told = json.loads((release / "manifest.json").read_text())
+    pretend(told, **changes)
+    resum(release, told)
+
+
+@pytest.mark.parametrize("dataset", [None, "", "biodiversity/other"])
+@pytest.mark.parametrize("licence", [None, "CC0-1.0"])
+def test_an_internal_release_cannot_be_passed_off_as_open(lab, internal, dataset, licence):
+    edited(internal, profile="open", licence=licence, dataset=dataset)
+    for found in (lab.verify(internal), verify(str(internal), date(2027, 3, 1))):
+        assert not found.passed
+        reasons = "\n".join(each.reason for each in found.refused)
+        assert "CC-BY-NC-4.0 carries NON_COMMERCIAL" in reasons
+        assert "CC-BY-ND-4.0 carries NO_DERIVATIVES" in reasons
+        assert "under embargo until 2027-06-01" in reasons
+        assert bool(dataset is None) != any("has rows of biodiversity/mixed" in each for each in found.problems)
+    assert any("not a release that this house cut" in each for each in lab.verify(internal).problems)
+
+
+@pytest.mark.parametrize("change", [{"version": 99}, {"dataset": ""}, {"dataset": "biodiversity/other"}])
+def test_a_withdrawn_version_cannot_be_passed_off_as_another(lab, release, change):
+    when = datetime(2027, 3, 1, tzinfo=UTC)
+    told = {"dataset": "biodiversity/birds", "number": 1, "by": "Ada", "at": when, "reason": "an observer objected"}
+    lab.house.ledger.record_withdrawal(Withdrawal(**told, snapshot_sha256="0", contract=""))
+    edited(release, **change)
+    found = lab.verify(release)
+    assert any("not a release that this house cut" in each for each in found.problems)
+    if change.get("version"):
+        assert "this house's ledger knows no version biodiversity/birds@99" in found.problems
+    else:
+        assert any("has rows of biodiversity/birds" in each for each in found.problems)
+
+
+def test_a_derived_table_cannot_hide_what_it_was_made_of(lab, release):
+    told = json.loads((release / "manifest.json").read_text())
+    for table in told["tables"]:
+        table["sources"] = []
+    resum(release, told)
+    problems = "\n".join(verify(str(release), date(2027, 3, 1)).problems)
+    assert (
+        "biodiversity.species_by_cell of no single dataset has rows of biodiversity/birds, not of no dataset"
+        in problems
+    )
+
+
+def test_a_stranger_is_told_what_only_the_house_can_tell(lab, lab_at, release, tmp_path):
+    digest = hashlib.sha256((release / "manifest.json").read_bytes()).hexdigest()
+    elsewhere = lab_at(tmp_path / "elsewhere")
+    for found in (verify(str(release), date(2027, 3, 1)), elsewhere.verify(release)):
+        assert found.passed
+        assert any("only the house that cut it" in note and digest in note for note in found.notes)
+    assert lab.verify(release).notes == ()
+    elsewhere.contract("finches")
+    elsewhere.publish("finches", [PLACE])
+    elsewhere.cut(tmp_path / "finches")
+    assert any("not a release that this house cut" in each for each in elsewhere.verify(release).problems)

@@ -10,14 +10,29 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Literal, Protocol
 
-from catalog.rights.licences import UNSTATED, UnknownLicenceError, known, load_licences, normalise, obligations
+from catalog.rights.licences import (
+    UNSTATED,
+    Alternative,
+    Obligation,
+    UnknownLicenceError,
+    known,
+    load_licences,
+    normalise,
+    obligations,
+)
 from catalog.rights.mentions import mentions
+from catalog.rights.phrases import carrying
 
 State = Literal["agreement", "conflict", "unknown"]
-_Verdict = Literal["agrees", "says", "set aside"]
+_Verdict = Literal["agrees", "may mean", "says", "set aside"]
 
-_SHORTEST = 4
 _MOST_NAMED = 3
+_RESTRICTIONS = (
+    Obligation.NON_COMMERCIAL,
+    Obligation.NO_DERIVATIVES,
+    Obligation.NO_REIDENTIFICATION,
+    Obligation.NO_REDISTRIBUTION,
+)
 
 
 class FindingLike(Protocol):
@@ -119,19 +134,39 @@ def judge(
     """What the evidence makes of a declared licence.
 
     A statement agrees if one of the licences that it may mean is named in the declaration; else it contradicts,
-    also where it means a licence that nobody knows. ``agreement`` takes one that agrees (or a resolution) and none
-    that contradicts and is not set aside. NOASSERTION, NONE and what is not understood declare nothing, so nothing
+    also where it means a licence that nobody knows. Where the declaration leaves a choice, the words that hold the
+    statement must name every side of it. ``agreement`` takes one that agrees (or a resolution) and none that
+    contradicts and is not set aside. NOASSERTION, NONE and what is not understood declare nothing, so nothing
     contradicts them: ``unknown``.
     """
-    declared = _named(licence)
-    statements = [*_read(findings), *(_Statement(f"{x.file}, {x.place}", x.words, frozenset(x.means)) for x in found)]
-    judged = [(_verdict(each, declared, resolution), each) for each in dict.fromkeys(statements)]
+    declared = _alternatives(licence)
+    statements = list(dict.fromkeys([*_read(findings), *_surfaced(found)]))
+    named = _by_words(statements)
+    judged = [(_verdict(each, named[each.where, each.words], declared, resolution), each) for each in statements]
     against = [each for verdict, each in judged if verdict == "says"] if declared else []
     agrees = resolution is not None or any(verdict == "agrees" for verdict, _ in judged)
     state: State = "conflict" if against else "agreement" if declared and agrees else "unknown"
     conflicts = tuple(f'{each.where} says {each.shown}, not {licence}: "{each.words}"' for each in against)
     contradicting = tuple(sorted({each.shown for each in against}))
     return Evidence(state, conflicts, _diff(licence, judged, resolution), contradicting)
+
+
+def row_problem(licence: str, found: Sequence[FoundLike], resolution: ResolutionLike | None) -> str | None:
+    """Why the words in the bytes do not let rows have this licence of their own, if their dataset declares none.
+
+    Words may speak of other rows than these. So one statement that restricts no more than the rows' licence will
+    do; where all of them do, or are not understood, the rows are in doubt.
+    """
+    statements = [each for each in dict.fromkeys(_surfaced(found)) if not _set_aside(each, resolution)]
+    sides = _alternatives(licence)
+    if not statements or not sides:
+        return None
+    asked = frozenset.intersection(*(each.obligations for each in sides))
+    beyond = frozenset[str]().union(*(carrying(each) for each in _RESTRICTIONS if each not in asked))
+    if any(each.means and not each.means & beyond for each in statements):
+        return None
+    said = ", ".join(sorted({each.shown for each in statements}))
+    return f"the evidence contradicts the rows' own {licence}: it names {said}"
 
 
 def finding_problem(finding: FindingLike) -> str | None:
@@ -148,12 +183,17 @@ def finding_problem(finding: FindingLike) -> str | None:
     return f'the words "{finding.quote}" mean {meant}, not {finding.licence}'
 
 
-def _named(expression: str) -> frozenset[str]:
-    """The licences that an expression names; none if it is not understood."""
+def _alternatives(expression: str) -> tuple[Alternative, ...]:
+    """The sides of the choice that an expression leaves; none if it is not understood."""
     try:
-        return frozenset(spdx for each in obligations(expression) for spdx in each.licences)
+        return obligations(expression)
     except UnknownLicenceError:
-        return frozenset()
+        return ()
+
+
+def _named(expression: str) -> frozenset[str]:
+    """The licences that an expression names."""
+    return frozenset(spdx for each in _alternatives(expression) for spdx in each.licences)
 
 
 def _means(quote: str) -> list[frozenset[str]]:
@@ -172,20 +212,45 @@ def _read(findings: Sequence[FindingLike]) -> Iterator[_Statement]:
             yield _Statement(where, quote, _named(each.licence))
 
 
-def _verdict(statement: _Statement, declared: frozenset[str], resolution: ResolutionLike | None) -> _Verdict:
-    if statement.means & declared:
-        return "agrees"
-    covered = resolution is not None and any(_covers(over, statement) for over in resolution.over)
-    return "set aside" if covered else "says"
+def _surfaced(found: Sequence[FoundLike]) -> Iterator[_Statement]:
+    return (_Statement(f"{each.file}, {each.place}", each.words, frozenset(each.means)) for each in found)
 
 
-def _covers(over: str, statement: _Statement) -> bool:
-    spdx = normalise(over)
-    if spdx in load_licences():
-        return spdx in statement.means
-    words = " ".join(over.split()).casefold()
-    # A letter or two stand in any words, and would set aside all.
-    return len(words) >= _SHORTEST and words in " ".join(statement.words.split()).casefold()
+def _by_words(statements: Sequence[_Statement]) -> dict[tuple[str, str], frozenset[str]]:
+    """All licences that the same words in the same place may mean."""
+    named: dict[tuple[str, str], frozenset[str]] = {}
+    for each in statements:
+        key = (each.where, each.words)
+        named[key] = named.get(key, frozenset()) | each.means
+    return named
+
+
+def _verdict(
+    statement: _Statement,
+    beside: frozenset[str],
+    declared: tuple[Alternative, ...],
+    resolution: ResolutionLike | None,
+) -> _Verdict:
+    """``beside``: what the words that hold the statement mean in all."""
+    meant = any(statement.means & side.licences for side in declared)
+    if meant and all(beside & side.licences for side in declared):
+        # "Creative Commons" alone may mean any of its licences: it bears none of them out.
+        others = statement.means.difference(*(side.licences for side in declared))
+        barred = carrying(Obligation.NON_COMMERCIAL)
+        return "may mean" if others & barred and not statement.means <= barred else "agrees"
+    return "set aside" if _set_aside(statement, resolution) else "says"
+
+
+def _set_aside(statement: _Statement, resolution: ResolutionLike | None) -> bool:
+    """By ids, if they are all that it may mean; or by its words, whole."""
+    over = [] if resolution is None else resolution.over
+    ids = {normalise(each) for each in over} & load_licences().keys()
+    whole = {_folded(each) for each in over}
+    return bool(statement.means and statement.means <= ids) or _folded(statement.words) in whole
+
+
+def _folded(words: str) -> str:
+    return " ".join(words.split()).casefold()
 
 
 def _diff(licence: str, judged: list[tuple[_Verdict, _Statement]], resolution: ResolutionLike | None) -> str:

@@ -137,7 +137,7 @@ def normalise(text: str) -> str:
 def _normalised(text: str) -> str:
     if text in load_licences():
         return text
-    found = {_one_name(part) for part in spellings.parts(spellings.plain(text))}
+    found = {_one_name(part) for part in spellings.parts(spellings.hyphened(text))}
     return (found.pop() or text) if len(found) == 1 else text
 
 

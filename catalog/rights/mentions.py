@@ -60,7 +60,8 @@ _WORD = re.compile(r"\S+")
 _PIECE = re.compile(r"(?<![a-z0-9])(?:creative\s?commons|cc0?(?![a-z]))", re.IGNORECASE)
 # The letters alone, with or without signs between them: CCBYNC, by-nc-sa.
 _LETTERS = re.compile(
-    r"(?<![\w-])(?:cc[ _:-]?by(?:[ _:-]?(?:nc|sa|nd)){0,2}|by-(?:nc|sa|nd)(?:-(?:sa|nd))?)(?:[ _-]?v?(\d\.\d))?(?![a-z0-9])",
+    r"(?<![\w-])(?:cc[ _:-]?by(?:[ _:-]?(?:nc|sa|nd)){0,2}|by-(?:nc|sa|nd)(?:-(?:sa|nd))?)"
+    r"(?:[ _-]?v?(\d\.\d))?(?![a-z0-9])",
     re.ASCII | re.IGNORECASE,
 )
 _VAGUE = re.compile(r"creative\s?commons(?: (?:public )?licen[sc]e)?", re.IGNORECASE)
@@ -292,7 +293,8 @@ def _statements(text: str, taken: Sequence[_Span]) -> Iterator[_Span]:
         following = starts[after] if after < len(starts) else len(text)
         near = after < len(starts) and following <= found.end() + _NEAR
         announced = near and phrases.filler.fullmatch(text, found.end(), following)
-        if not announced and not _NOTHING.match(text, found.end(), found.end() + 40):
+        empty = found[0].rstrip(" \"'")[-1] in ":=" and _NOTHING.match(text, found.end(), found.end() + 40)
+        if not announced and not empty:
             yield _Span(*found.span(), frozenset())
 
 

@@ -12,7 +12,7 @@ from pydantic import model_validator
 
 from catalog.records import Decision, Found, Profile, Record
 from catalog.rights.embargo import Day
-from catalog.rights.evidence import judge
+from catalog.rights.evidence import judge, row_problem
 from catalog.rights.licences import UNSTATED, Alternative, Obligation, UnknownLicenceError, normalise, obligations
 from catalog.rights.terms import DatasetTerms, Finding, Resolution
 
@@ -70,7 +70,8 @@ def effective(
 
     A row's own licence counts before its dataset's; only null means that the row says nothing. Of two embargo
     days the later one counts, and a dataset's event holds all its rows: no row lifts its dataset's embargo.
-    Doubt about the dataset's licence holds all its rows too.
+    Doubt about the dataset's licence holds all its rows too. Where the dataset declares none, the words in the bytes
+    are held against the rows' own.
 
     Args:
         dataset: the terms in the dataset's contract.
@@ -88,7 +89,7 @@ def effective(
         review_by=embargo.review_by if embargo else None,
         undated_column=embargo.column if embargo and row_embargo is None else None,
         doubt=_outdated(dataset, row_rules)
-        or _doubt(dataset.licence, tuple(dataset.evidence), tuple(found), dataset.resolution),
+        or _doubt(dataset.licence, row_licence, tuple(dataset.evidence), tuple(found), dataset.resolution),
     )
 
 
@@ -126,10 +127,16 @@ def decide(terms: Terms, profile: Profile, today: date) -> Decision:
 
 @lru_cache(maxsize=256)
 def _doubt(
-    licence: str, evidence: tuple[Finding, ...], found: tuple[Found, ...], resolution: Resolution | None
+    licence: str,
+    row_licence: str | None,
+    evidence: tuple[Finding, ...],
+    found: tuple[Found, ...],
+    resolution: Resolution | None,
 ) -> str | None:
+    if normalise(licence) in UNSTATED:  # then rows without a licence of their own are withheld in any case
+        return row_problem(normalise(row_licence), found, resolution) if row_licence else None
     judged = judge(licence, evidence, found, resolution)
-    if judged.state == "agreement" or normalise(licence) in UNSTATED:  # unstated is withheld in any case
+    if judged.state == "agreement":
         return None
     if judged.state == "conflict":
         # The words themselves are bytes of a source that is withheld: they are not quoted at a door.

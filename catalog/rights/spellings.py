@@ -35,12 +35,10 @@ _ADDRESSES = tuple(
 _BY_ID = re.compile(r"(?:spdx|opensource)\.org/licenses?/([a-z0-9.+-]+?)(?:\.html|\.json|\.txt)?", re.ASCII)
 
 # Signs that look like a hyphen or are not seen at all, and full-width letters: one sign for one, so that offsets stay.
-_SIGNS = {
-    **dict.fromkeys(
-        [0xAD, *range(0x2010, 0x2016), 0x2043, 0x2212, 0xFE58, 0xFE63, 0x200B, 0x200C, 0x200D, 0x2060], "-"
-    ),
-    **{0xFEE0 + sign: chr(sign) for sign in range(0x21, 0x7F)},
-}
+_HYPHENS = dict.fromkeys(
+    [0xAD, *range(0x2010, 0x2016), 0x2043, 0x2212, 0xFE58, 0xFE63, 0xFF0D, 0x200B, 0x200C, 0x200D, 0x2060], "-"
+)
+_SIGNS = {**{0xFEE0 + sign: chr(sign) for sign in range(0x21, 0x7F)}, **_HYPHENS}
 _AROUND_ADDRESS = re.compile(r"[\s.,;<>()\[\]\"']*")
 
 _PARTS = {"attribution": "BY", "noncommercial": "NC", "sharealike": "SA", "noderivatives": "ND"}
@@ -86,6 +84,11 @@ class CreativeCommons:
         """The SPDX id it would have, or None without a version. CC0 has only ever had one."""
         version = self.version or ("1.0" if self.kind == "CC0" else None)
         return f"{self.kind}-{version}{'-IGO' if self.igo else ''}" if version else None
+
+
+def hyphened(text: str) -> str:
+    """The same text, as long as it was, with plain hyphens."""
+    return text.translate(_HYPHENS)
 
 
 def plain(text: str) -> str:
