@@ -26,8 +26,8 @@ run: setup ## curate the bundled samples, list what was published, query it
 	$(BIN)/winnow list
 	$(BIN)/winnow query "$$(cat docs/first-query.sql)"
 
-test: dev ## run all tests
-	$(BIN)/python -m pytest $(PYTEST)
+test: dev ## run all tests, in two processes
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST)
 
 lint: dev ## ruff, mypy, import-linter, contracts
 	$(BIN)/ruff check .

@@ -129,10 +129,11 @@ class Sight:
             words = {self.decision(version.dataset).allowed}
         return "partly" if len(words) == 2 else "permitted" if words.pop() else "withheld"
 
-    def tells_of(self, dataset: str) -> bool:
+    def tells_of(self, dataset: str, refused_runs: bool = True) -> bool:
         """Whether what is known of all rows together (counts, extremes, refused records) may be told.
 
-        Not if any row may have terms of its own: a sum over withheld rows tells of them.
+        Not if any row may have terms of its own: a sum over withheld rows tells of them. Without ``refused_runs``
+        it is not about bytes that the gates refused for their licence words.
         """
         if self.profile == "internal":
             return True
@@ -140,7 +141,7 @@ class Sight:
             return False
         stages = self.ledger.stages(dataset)
         # What the gates refused for its licence words is no version, but its report and its records are there.
-        for found in {stage.found for stage in stages}:
+        for found in {stage.found for stage in stages if refused_runs}:
             if not decide(self.in_force(dataset, found), self.profile, self.today).allowed:
                 return False
         said = [row for version in self.ledger.versions(dataset) for part in version.tables for row in part.row_terms]

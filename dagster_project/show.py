@@ -284,9 +284,7 @@ def _finite(value: Any) -> Any:
 
 def withheld(door: Door) -> None:
     """Say on stderr what the profile kept back and why, and what is not there yet."""
-    said = []
-    for part in door.withheld:
-        said.append(f"withheld under {door.profile}: rows of {part.dataset} ({part.reason})")
+    said = [f"withheld under {door.profile}: rows of {part.dataset} ({part.reason})" for part in door.withheld]
     for name in sorted(door.unpublished):
         why = "current version, as its newest was withdrawn" if door.ledger.recorded(name) else "version yet"
         said.append(f"{name} has no {why}: `winnow run {name}`")

@@ -170,7 +170,7 @@ BAD = {
     truncated_gzip: ("genomics/clinvar", "cut.vcf.gz", "cut short", "fetch it again"),
     empty_file: ("genomics/clinvar", "nothing.vcf", "is empty", "correct source.uri"),
     header_alone: ("genomics/clinvar", "0 of 0 records", "at least one record"),
-    another_format: ("genomics/clinvar", "structures.zip", "VCF", "source.format"),
+    another_format: ("genomics/clinvar", "structures.zip", "contradicts", "does not fit its format"),
     missing_column: ("genomics/clinvar", "CLNREVSTAT", "lacking.vcf"),
     vanished: ("genomics/clinvar", "gone.vcf is not there", "--source"),
     halved: ("genomics/clinvar", "rows_per_previous_row: 0.5", "0.8 to 1.2", "gates.max_row_change"),
@@ -469,7 +469,7 @@ def test_ctrl_c_in_mid_run_publishes_nothing_and_says_how_to_go_on(published: Pl
         stderr=subprocess.PIPE,
     )
     deadline = time.monotonic() + 60
-    while not list((published.home / "tmp").glob("*/rows.parquet")):
+    while not list((published.home / "tmp").glob("*/rows-*.parquet")):
         assert process.poll() is None, "the run ended before it staged"
         assert time.monotonic() < deadline
         time.sleep(0.01)

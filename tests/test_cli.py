@@ -343,7 +343,7 @@ def test_what_is_withheld_is_said_and_not_counted(winnow, monkeypatch):
     asked = winnow("query", "SELECT count(*) AS n FROM crystals.structures", "--format", "json")
     assert json.loads(asked.stdout) == [{"n": 0}]
     assert "withheld under open: rows of crystals/cod" in asked.stderr
-    assert asked.stderr.rstrip().endswith("until 2999-01-01")
+    assert asked.stderr.rstrip().endswith("until 2999-01-01)")
     assert "crystals/cod is withheld under open" in winnow("versions", "crystals/cod").stderr
     assert "is withheld under open" in winnow("quarantine", "crystals/cod", code=1).stderr
     assert "is withheld under open" in winnow("diff", "crystals/cod@1", "crystals/cod@1", code=1).stderr

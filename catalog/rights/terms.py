@@ -1,4 +1,4 @@
-"""The terms in a dataset's contract: licence with its evidence, attribution, embargo, and what rows say for themselves."""
+"""The terms in a dataset's contract: licence and its evidence, attribution, embargo, and what rows say themselves."""
 
 from __future__ import annotations
 
