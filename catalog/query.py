@@ -177,6 +177,8 @@ class Door(Sight):
         for relation in (self.relations[name] for name in (wanted | behind) & self.relations.keys()):
             of_table = [name for name, dataset in self.datasets.items() if relation.table.name in dataset.feeds]
             asked.update([relation.dataset] if relation.dataset else of_table)
+        if any(name.startswith("catalog.") and name not in self.derived for name in wanted):
+            asked.update(self.datasets)  # counts, refusals and versions of all
         for dataset in sorted(asked):
             self._note(dataset, "query")
 

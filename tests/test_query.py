@@ -194,6 +194,15 @@ def test_an_internal_query_is_noted_in_the_ledger_and_an_open_one_is_not(door, e
     }
 
 
+def test_who_asks_the_catalog_for_more_than_is_open_is_noted(door, estate):
+    ledger = estate[0].ledger
+    before = len(ledger.decisions("genomics/secret"))
+    door("open").answer("FROM catalog.gates").fetchall()
+    assert len(ledger.decisions("genomics/secret")) == before
+    door("internal").answer("FROM catalog.gates").fetchall()
+    assert len(ledger.decisions("genomics/secret")) == before + 1
+
+
 def test_the_catalog_tells_nothing_of_withheld_rows(door):
     shown = {
         row[0]: row[1:]
