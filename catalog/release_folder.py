@@ -31,7 +31,7 @@ def open_address(address: str) -> tuple[Any, str]:
     options = {"use_listings_cache": False} if "://" in address and not address.startswith("file:") else {}
     try:
         filesystem, path = fsspec.core.url_to_fs(address, **options)
-    except (ImportError, ValueError) as error:
+    except (ImportError, ValueError, OSError) as error:  # some kinds connect at once
         remedy = "give a folder or an s3:// address; for the latter " + how_to_install("s3")
         raise ReleaseError(f"{address} cannot be opened: {error}", remedy) from None
     return filesystem, (os.path.realpath(path) if is_local(filesystem) else str(path).rstrip("/"))
