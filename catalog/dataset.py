@@ -232,7 +232,7 @@ def read_dataset(path: Path) -> Dataset:
     """Read and check the contract in one ``defs.yaml``; its folder gives its name. Raises ContractError."""
     source = LocatedYaml(path)
     refuse(source.duplicates)
-    refuse(_envelope_problems(source))
+    refuse(envelope_problems(source, COMPONENT))
     try:
         dataset = Dataset.model_validate(source.data["attributes"])
     except ValidationError as error:
@@ -276,12 +276,13 @@ def load_datasets(folder: Path = FOLDER) -> tuple[Dataset, ...]:
     return sound
 
 
-def _envelope_problems(source: LocatedYaml) -> Iterator[Problem]:
+def envelope_problems(source: LocatedYaml, component: str) -> Iterator[Problem]:
+    """What is wrong around the ``attributes`` of a ``defs.yaml`` of one kind of component."""
     for key in source.data:
         if key not in ("type", "attributes"):
             yield source.problem((key,), f"unknown key {key!r}; beside `type` there is only `attributes`")
-    if source.data.get("type") != COMPONENT:
-        yield source.problem(("type",), f"`type` must be {COMPONENT}")
+    if source.data.get("type") != component:
+        yield source.problem(("type",), f"`type` must be {component}")
     if not isinstance(source.data.get("attributes"), dict):
         yield source.problem(("attributes",), "`attributes` is missing")
 

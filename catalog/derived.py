@@ -11,11 +11,11 @@ import duckdb
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
-from catalog.dataset import DERIVED, FOLDER, is_derived
+from catalog.dataset import DERIVED, FOLDER, envelope_problems, is_derived
 from catalog.errors import ContractError
 from catalog.expressions import parse_query
 from catalog.lineage import CARRIED, traced
-from catalog.located import LocatedYaml, Location, Problem, refuse, validation_problems
+from catalog.located import LocatedYaml, Location, refuse, validation_problems
 from catalog.sql_types import sql_type
 from catalog.table import Column, Table, load_table, table_names
 
@@ -100,7 +100,7 @@ def read_derived(path: Path) -> Derived:
     """
     source = LocatedYaml(path)
     refuse(source.duplicates)
-    refuse(_envelope_problems(source))
+    refuse(envelope_problems(source, DERIVED))
     try:
         derived = Derived.model_validate(source.data["attributes"])
     except ValidationError as error:
@@ -144,16 +144,6 @@ def no_rows(table: Table, carried: bool = False) -> str:
     if carried:
         columns += [f"CAST(NULL AS BIT) AS {CARRIED[0]}", f"CAST(NULL AS DATE) AS {CARRIED[1]}"]
     return f"SELECT {', '.join(columns)} WHERE false"
-
-
-def _envelope_problems(source: LocatedYaml) -> Iterator[Problem]:
-    for key in source.data:
-        if key not in ("type", "attributes"):
-            yield source.problem((key,), f"unknown key {key!r}; beside `type` there is only `attributes`")
-    if source.data.get("type") != DERIVED:
-        yield source.problem(("type",), f"`type` must be {DERIVED}")
-    if not isinstance(source.data.get("attributes"), dict):
-        yield source.problem(("attributes",), "`attributes` is missing")
 
 
 def _problems(derived: Derived) -> Iterator[tuple[Location, str]]:

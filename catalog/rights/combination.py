@@ -15,16 +15,16 @@ from functools import reduce
 from itertools import combinations
 from typing import TypeAlias
 
-from catalog.rights.licences import Alternative, Obligation, UnknownLicenceError, load_licences, obligations
+from catalog.rights.licences import (
+    RESTRICTIONS,
+    Alternative,
+    Obligation,
+    UnknownLicenceError,
+    load_licences,
+    obligations,
+)
 
 _MOST = 4096
-_RESTRICTIONS = frozenset(
-    {
-        Obligation.NON_COMMERCIAL,
-        Obligation.NO_REIDENTIFICATION,
-        Obligation.NO_REDISTRIBUTION,
-    }
-)
 
 _Choice: TypeAlias = frozenset[str]
 
@@ -135,7 +135,7 @@ def _conflicts(choice: _Choice) -> list[str]:
             found.append(f"{one} and {two} each ask that the whole be under its own kind (SHARE_ALIKE)")
             continue
         for sharing, other in ((one, two), (two, one)):
-            extra = (licences[other].obligations & _RESTRICTIONS) - licences[sharing].obligations
+            extra = (licences[other].obligations & RESTRICTIONS) - licences[sharing].obligations
             if licences[sharing].family and extra:
                 found.append(
                     f"{sharing} asks that the whole be under its own kind (SHARE_ALIKE), "

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date
-from typing import Literal, Protocol
+from typing import Literal
 
+from catalog.records import Found
 from catalog.rights.licences import (
+    RESTRICTIONS,
     UNSTATED,
     Alternative,
     Obligation,
@@ -22,81 +23,12 @@ from catalog.rights.licences import (
 )
 from catalog.rights.mentions import mentions
 from catalog.rights.phrases import carrying
+from catalog.rights.terms import Finding, Resolution
 
 State = Literal["agreement", "conflict", "unknown"]
 _Verdict = Literal["agrees", "may mean", "says", "set aside"]
 
 _MOST_NAMED = 3
-_RESTRICTIONS = (
-    Obligation.NON_COMMERCIAL,
-    Obligation.NO_DERIVATIVES,
-    Obligation.NO_REIDENTIFICATION,
-    Obligation.NO_REDISTRIBUTION,
-)
-
-
-class FindingLike(Protocol):
-    """What a person read, where and when; ``licence`` is how the person read the words, as SPDX."""
-
-    @property
-    def url(self) -> str | None:
-        """The page, if it is one."""
-
-    @property
-    def file(self) -> str | None:
-        """The file, if it is one."""
-
-    @property
-    def quote(self) -> str:
-        """The words, as they stand there."""
-
-    @property
-    def read_on(self) -> date:
-        """The day."""
-
-    @property
-    def licence(self) -> str | None:
-        """SPDX, or None: the words speak for themselves."""
-
-
-class ResolutionLike(Protocol):
-    """A person's decision for the declared licence; ``over``: the SPDX ids, or words, that it sets aside."""
-
-    @property
-    def by(self) -> str:
-        """Who."""
-
-    @property
-    def on(self) -> date:
-        """When."""
-
-    @property
-    def why(self) -> str:
-        """The reason."""
-
-    @property
-    def over(self) -> tuple[str, ...]:
-        """What is set aside."""
-
-
-class FoundLike(Protocol):
-    """Licence words that stand in the files: ``place`` as in ``line 3``, ``means`` what they may mean."""
-
-    @property
-    def file(self) -> str:
-        """Its name."""
-
-    @property
-    def place(self) -> str:
-        """Where in the file."""
-
-    @property
-    def words(self) -> str:
-        """As quoted."""
-
-    @property
-    def means(self) -> tuple[str, ...]:
-        """SPDX ids; none: a licence not known."""
 
 
 @dataclass(frozen=True)
@@ -128,9 +60,7 @@ class _Statement:
         return " or ".join(named[:_MOST_NAMED]) + (f" or {more} more" if more > 0 else "")
 
 
-def judge(
-    licence: str, findings: Sequence[FindingLike], found: Sequence[FoundLike], resolution: ResolutionLike | None
-) -> Evidence:
+def judge(licence: str, findings: Sequence[Finding], found: Sequence[Found], resolution: Resolution | None) -> Evidence:
     """What the evidence makes of a declared licence.
 
     A statement agrees if one of the licences that it may mean is named in the declaration; else it contradicts,
@@ -151,7 +81,7 @@ def judge(
     return Evidence(state, conflicts, _diff(licence, judged, resolution), contradicting)
 
 
-def row_problem(licence: str, found: Sequence[FoundLike], resolution: ResolutionLike | None) -> str | None:
+def row_problem(licence: str, found: Sequence[Found], resolution: Resolution | None) -> str | None:
     """Why the words in the bytes do not let rows have this licence of their own, if their dataset declares none.
 
     Words may speak of other rows than these. So one statement that restricts no more than the rows' licence will
@@ -162,14 +92,14 @@ def row_problem(licence: str, found: Sequence[FoundLike], resolution: Resolution
     if not statements or not sides:
         return None
     asked = frozenset.intersection(*(each.obligations for each in sides))
-    beyond = frozenset[str]().union(*(carrying(each) for each in _RESTRICTIONS if each not in asked))
+    beyond = frozenset[str]().union(*(carrying(each) for each in RESTRICTIONS if each not in asked))
     if any(each.means and not each.means & beyond for each in statements):
         return None
     said = ", ".join(sorted({each.shown for each in statements}))
     return f"the evidence contradicts the rows' own {licence}: it names {said}"
 
 
-def finding_problem(finding: FindingLike) -> str | None:
+def finding_problem(finding: Finding) -> str | None:
     """What is wrong with how a person read a finding: not a licence, or not one that the quoted words may mean."""
     if finding.licence is None:
         return None
@@ -202,7 +132,7 @@ def _means(quote: str) -> list[frozenset[str]]:
     return [whole] if whole else [mention.means for mention in mentions(quote)]
 
 
-def _read(findings: Sequence[FindingLike]) -> Iterator[_Statement]:
+def _read(findings: Sequence[Finding]) -> Iterator[_Statement]:
     for each in findings:
         where = f"{each.url or each.file or 'a finding'}, read {each.read_on}"
         quote = " ".join(each.quote.split())
@@ -212,7 +142,7 @@ def _read(findings: Sequence[FindingLike]) -> Iterator[_Statement]:
             yield _Statement(where, quote, _named(each.licence))
 
 
-def _surfaced(found: Sequence[FoundLike]) -> Iterator[_Statement]:
+def _surfaced(found: Sequence[Found]) -> Iterator[_Statement]:
     return (_Statement(f"{each.file}, {each.place}", each.words, frozenset(each.means)) for each in found)
 
 
@@ -229,7 +159,7 @@ def _verdict(
     statement: _Statement,
     beside: frozenset[str],
     declared: tuple[Alternative, ...],
-    resolution: ResolutionLike | None,
+    resolution: Resolution | None,
 ) -> _Verdict:
     """``beside``: what the words that hold the statement mean in all."""
     meant = any(statement.means & side.licences for side in declared)
@@ -241,7 +171,7 @@ def _verdict(
     return "set aside" if _set_aside(statement, resolution) else "says"
 
 
-def _set_aside(statement: _Statement, resolution: ResolutionLike | None) -> bool:
+def _set_aside(statement: _Statement, resolution: Resolution | None) -> bool:
     """By ids, if they are all that it may mean; or by its words, whole."""
     over = [] if resolution is None else resolution.over
     ids = {normalise(each) for each in over} & load_licences().keys()
@@ -253,7 +183,7 @@ def _folded(words: str) -> str:
     return " ".join(words.split()).casefold()
 
 
-def _diff(licence: str, judged: list[tuple[_Verdict, _Statement]], resolution: ResolutionLike | None) -> str:
+def _diff(licence: str, judged: list[tuple[_Verdict, _Statement]], resolution: Resolution | None) -> str:
     rows = [(verdict, each.shown, f'{each.where}: "{each.words}"') for verdict, each in judged]
     width = max(len(shown) for shown in (licence, *(row[1] for row in rows)))
     lines = [f"{label:<9}  {shown:<{width}}   {what}" for label, shown, what in rows]

@@ -60,6 +60,17 @@ IN_WORDS: Mapping[Obligation, str] = MappingProxyType(
 )
 
 
+RESTRICTIONS = frozenset(
+    {
+        Obligation.NON_COMMERCIAL,
+        Obligation.NO_DERIVATIVES,
+        Obligation.NO_REIDENTIFICATION,
+        Obligation.NO_REDISTRIBUTION,
+    }
+)
+"""The obligations that narrow what may be done; the others say only how."""
+
+
 class UnknownLicenceError(ValueError):
     """A licence text that is missing, not understood, or whose obligations nobody has written down.
 
