@@ -46,5 +46,6 @@ bench: setup ## measure speed and memory
 
 docs: setup ## write the reference pages from the contracts
 	$(BIN)/python -m dagster_project.reference docs/reference
+	$(BIN)/python -m tests.vcf_conformance docs/reference
 
 .PHONY: help setup dev run test lint ui bench docs

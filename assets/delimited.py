@@ -9,14 +9,13 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from assets import delimited_scan
 from assets.ahead import ahead
 from assets.delimited_scan import Array, Scan
-from assets.dwc_archive import Stream
 from assets.dwc_meta import Dialect
 from catalog.errors import SourceError
 
@@ -29,6 +28,16 @@ _ENDED = re.compile(rb"\n|\r.", re.DOTALL)
 _MARK = "winnow.mark"
 # A lone surrogate, written in UTF-8 as no valid text is: so the records that could not be decoded are found again.
 codecs.register_error(_MARK, lambda error: ("\udcff", getattr(error, "end", 0)))
+
+
+class Stream(Protocol):
+    """The bytes of one file, unpacked."""
+
+    name: str
+
+    def read(self, size: int) -> bytes:
+        """Up to so many bytes; none only at the end."""
+        ...
 
 
 class Block(NamedTuple):
@@ -45,18 +54,19 @@ class Block(NamedTuple):
 
 
 class Lines:
-    """The text of one file as UTF-8, from its first line on.
+    """The text of one file as UTF-8, from its first line on, ``block`` bytes at a time (BLOCK at most).
 
     Raises:
         SourceError: the encoding is unknown.
     """
 
-    def __init__(self, stream: Stream, dialect: Dialect) -> None:
+    def __init__(self, stream: Stream, dialect: Dialect, block: int | None = None) -> None:
         self.name = stream.name
         self.dialect = dialect
         self.line = 1
         self._stream = stream
-        first = stream.read(BLOCK)
+        self._size = min(block or BLOCK, BLOCK)
+        first = stream.read(self._size)
         bom = next((mark for mark in _BOMS if first.startswith(mark)), b"")
         self.encoding = _encoding(self.name, _BOMS.get(bom, dialect.encoding))
         self._decoder = None
@@ -82,6 +92,19 @@ class Lines:
             self.line += bool(found)
         return last.decode("utf-8", "replace").rstrip("\r")
 
+    def leading(self, *prefixes: str) -> list[str]:
+        """Pass over the lines from here that begin with one of the prefixes, and give them."""
+        found = []
+        marks = tuple(prefix.encode() for prefix in prefixes)
+        while self._holds(max(map(len, marks))) and self._rest.startswith(marks):
+            found.append(self.skip(1))
+        return found
+
+    def _holds(self, size: int) -> bool:
+        while len(self._rest) < size and (more := self._read()):
+            self._rest += more
+        return bool(self._rest)
+
     def blocks(self, slots: Array, wanted: int) -> Iterator[Block]:
         """All records that are left; see ``delimited_scan.scan`` for ``slots``.
 
@@ -101,6 +124,9 @@ class Lines:
                     yield block
                 rest = data[block.scan.consumed :]
                 line += block.scan.lines
+                if rest and len(block.scan.counts) == delimited_scan.MOST:
+                    data = rest
+                    continue
                 if not rest or (len(rest) <= MAX_RECORD and not is_last):
                     break
                 if quote < 0:
@@ -123,7 +149,7 @@ class Lines:
 
     def _read(self) -> bytes:
         """More text; none only at the end."""
-        while more := self._stream.read(BLOCK):
+        while more := self._stream.read(self._size):
             if text := self._utf8(more):
                 return text
         return self._utf8(b"", final=True)

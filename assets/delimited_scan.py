@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numba
 import numpy as np
 import pyarrow as pa
+from numba.cpython.unsafe.numbers import trailing_zeros
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -21,8 +22,12 @@ _BLANK = np.zeros(256, dtype=np.bool_)
 _BLANK[[ord(character) for character in " \t\n\r\v\f"]] = True
 # U+00A0, the no-break space, is C2 A0 in UTF-8.
 _NO_BREAK = (0xC2, 0xA0)
+MOST = 1 << 18
+"""Records of one scan, so that a block of nothing but short lines needs no more memory than any other."""
 _TILE = 512
 """Records; their text is in the processor's cache."""
+_WORD = 8
+_ONES, _LOW = np.uint64(0x0101010101010101), np.uint64(0x7F7F7F7F7F7F7F7F)
 
 
 class Scan(NamedTuple):
@@ -45,25 +50,26 @@ class Scan(NamedTuple):
     size: Array
     doubled: Array
     consumed: int
-    """Up to where the block holds whole records."""
+    """Up to where the records were located: at most to where the block holds whole ones."""
     lines: int
     """How many line ends lie before that."""
 
 
-def scan(text: Array, delimiter: int, quote: int, newline: int, slots: Array, wanted: int) -> Scan:
+def scan(text: Array, delimiter: int, quote: int, newline: int, slots: Array, wanted: int, most: int = MOST) -> Scan:
     """Locate the records of a block, and of field ``i`` the slot ``slots[i]`` (-1: not wanted).
 
-    Characters are given as byte values; ``quote`` is -1 where nothing is quoted. With LF as ``newline``, CR LF is
-    a line end too. A record that the block does not end is left for the next block.
+    Of more than ``most`` records the first are located. Characters are given as byte values; ``quote`` is -1 where
+    nothing is quoted. With LF as ``newline``, CR LF is a line end too. A record that the block does not end is left
+    for the next block.
     """
     # One more for the record that the block does not end.
-    rows = int(_count(text, newline)) + 1
+    rows = min(int(_count(text, newline)) + 1, most)
     start, end, line, counts, stray = np.zeros((5, rows), dtype=np.int32)
     begin, size = np.zeros((2, wanted, rows), dtype=np.int32)
     doubled = np.zeros((wanted, rows if quote >= 0 else 0), dtype=np.bool_)
     basic = (start, end, line, counts)
     if quote < 0:
-        records, consumed, lines = _plain(text, delimiter, newline, slots, *basic, begin, size)
+        records, consumed, lines = _plain(text, *_words(text), delimiter, newline, slots, *basic, begin, size)
     else:
         records, consumed, lines = _quoted(text, delimiter, quote, newline, slots, *basic, stray, begin, size, doubled)
     n = int(records)
@@ -89,9 +95,26 @@ def _trimmed(text: Array, begin: int, end: int, newline: int) -> int:
     return end
 
 
+def _words(text: Array) -> tuple[Array, Array]:
+    """The text eight bytes at a time, and the last of them filled up with zeros."""
+    whole = text.size // _WORD * _WORD
+    last = np.zeros(_WORD, dtype=np.uint8)
+    last[: text.size - whole] = text[whole:]
+    return text[:whole].view("<u8"), last.view("<u8")
+
+
+@_compiled
+def _marks(word: np.uint64, sought: np.uint64) -> np.uint64:
+    """The highest bit of each byte that is the same in both words."""
+    difference = word ^ sought
+    return ~(((difference & _LOW) + _LOW) | difference | _LOW)
+
+
 @_compiled
 def _plain(
     text: Array,
+    words: Array,
+    last: Array,
     delimiter: int,
     newline: int,
     slots: Array,
@@ -103,25 +126,28 @@ def _plain(
     size: Array,
 ) -> tuple[int, int, int]:
     row, lines, opened, field, number = 0, 0, 0, 0, 0
-    for at in range(text.size):
-        character = text[at]
-        if character == delimiter:
+    delimiters, newlines = np.uint64(delimiter) * _ONES, np.uint64(newline) * _ONES
+    for index in range(words.size + 1):
+        word = words[index] if index < words.size else last[0]
+        marks = _marks(word, delimiters) | _marks(word, newlines)
+        while marks != np.uint64(0):
+            at = index * _WORD + np.int64(trailing_zeros(marks) >> np.uint64(3))  # type: ignore[call-arg]
+            marks &= marks - np.uint64(1)
+            ends = text[at] == newline
+            stop = _trimmed(text, field, at, newline) if ends else at
             if number < slots.size and slots[number] >= 0:
                 begin[slots[number], row] = field
-                size[slots[number], row] = at - field
+                size[slots[number], row] = stop - field
             number += 1
             field = at + 1
-        elif character == newline:
-            stop = _trimmed(text, field, at, newline)
-            if stop > opened:
-                if number < slots.size and slots[number] >= 0:
-                    begin[slots[number], row] = field
-                    size[slots[number], row] = stop - field
-                start[row], end[row], line[row], count[row] = opened, stop, lines, number + 1
-                row += 1
-            lines += 1
-            opened = field = at + 1
-            number = 0
+            if ends:
+                if stop > opened:
+                    start[row], end[row], line[row], count[row] = opened, stop, lines, number
+                    row += 1
+                lines += 1
+                opened, number = at + 1, 0
+                if row == start.size:
+                    return row, opened, lines
     return row, opened, lines
 
 
@@ -186,7 +212,7 @@ def _quoted(
     doubled: Array,
 ) -> tuple[int, int, int]:
     row, lines, opened, at, number, inside, wrong = 0, 0, 0, 0, 0, 0, 0
-    while at < text.size:
+    while at < text.size and row < start.size:
         first, last, stop, twice, stands_out, within = _field(text, at, delimiter, quote, newline)
         if stop < 0:
             break

@@ -6,7 +6,7 @@ What the files are is ``assets.dwc_meta``'s concern, and which of them to read i
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -14,12 +14,12 @@ import pyarrow.compute as pc
 
 from assets import delimited_scan, dwc_meta
 from assets.delimited import Block, Lines
+from assets.delimited_records import Records
+from assets.delimited_values import numbered
 from assets.dwc_archive import Archive
 from assets.dwc_meta import Described, Dialect
 from assets.readers import SOURCE_FIELDS
 from catalog.errors import SourceError
-
-MAX_RAW = 64_000
 
 
 def records(
@@ -107,81 +107,29 @@ class _Records:
     """The records of one block, each sound or with the first fault found in it."""
 
     def __init__(self, block: Block, plan: _Plan, encoding: str) -> None:
-        self.block, self.plan, self.scan = block, plan, block.scan
-        self.rows = len(block.scan.counts)
-        self.faults: dict[int, str] = dict.fromkeys(range(self.rows), block.fault) if block.fault else {}
-        for row in np.flatnonzero(self.scan.stray):
-            self._refuse(row, f"{self._called(int(self.scan.stray[row]))} has text after its closing quote")
-        for row in np.flatnonzero(self.scan.counts != plan.width):
-            self._refuse(row, f"the record has {self.scan.counts[row]} fields, expected {plan.width}")
-        self._refuse_undecodable(encoding)
-        self._refuse_zeros()
+        self.plan = plan
+        self.checked = Records(block, plan.dialect, encoding, plan.width, plan.names)
 
     def batch(self, *, keeps_raw: bool) -> pa.RecordBatch:
         """The columns, null in the records at fault."""
+        checked, rows = self.checked, self.checked.rows
         quote = ord(self.plan.dialect.quote) if self.plan.dialect.quote else -1
-        found = delimited_scan.strings(self.block.text, self.scan, quote)
+        found = delimited_scan.strings(checked.block.text, checked.scan, quote)
         columns = {column.name: self._column(column, found) for column in self.plan.columns}
         slot = self.plan.identity
-        record = pa.nulls(self.rows, pa.string()) if slot is None else found[slot]
-        errors = raw = pa.nulls(self.rows, pa.string())
-        if self.faults:
-            sound = np.ones(self.rows, dtype=np.bool_)
-            sound[list(self.faults)] = False
+        record = pa.nulls(rows, pa.string()) if slot is None else found[slot]
+        if checked.faults:
+            sound = np.ones(rows, dtype=np.bool_)
+            sound[list(checked.faults)] = False
             columns = {name: pc.if_else(pa.array(sound), column, None) for name, column in columns.items()}
-            record = pc.if_else(pa.array(self.scan.counts == self.plan.width), record, None)
-            errors = pa.array([self.faults.get(row) for row in range(self.rows)], pa.string())
-        if self.faults or keeps_raw:
-            shown = [self._raw(row) if keeps_raw or row in self.faults else None for row in range(self.rows)]
-            raw = pa.array(shown, pa.string())
-        numbers = pa.array(self.scan.line + np.int64(self.block.line)).cast(pa.string())
-        position = pc.binary_join_element_wise(f"{self.plan.file} line ", numbers, "")
-        fixed = [pa.array(np.arange(self.rows)), position, record, errors, raw]
+            record = pc.if_else(pa.array(checked.scan.counts == self.plan.width), record, None)
+        position = numbered(f"{self.plan.file} line ", checked.lines())
+        fixed = [pa.array(np.arange(rows)), position, record, checked.errors(), checked.raws(of_all=keeps_raw)]
         schema = pa.schema([*SOURCE_FIELDS, *((name, pa.string()) for name in columns)])
         return pa.record_batch([*fixed, *columns.values()], schema=schema)
 
     def _column(self, column: _Column, found: list[pa.StringArray]) -> pa.Array:
         if column.slot is None:
-            return pa.repeat(pa.scalar(column.default, pa.string()), self.rows)
+            return pa.repeat(pa.scalar(column.default, pa.string()), self.checked.rows)
         values = found[column.slot]
         return values if column.default is None else pc.fill_null(values, column.default)
-
-    def _refuse(self, row: int | np.integer[Any], reason: str) -> None:
-        self.faults.setdefault(int(row), reason)
-
-    def _bytes(self, row: int) -> bytes:
-        return self.block.data[self.scan.start[row] : self.scan.end[row]]
-
-    def _raw(self, row: int) -> str:
-        return self._bytes(row)[:MAX_RAW].decode("utf-8", "replace")
-
-    def _called(self, number: int) -> str:
-        """What a person calls the field of that number, from 1."""
-        names = self.plan.names
-        return f"field {number}" + (f" ({names[number - 1]})" if number <= len(names) and names[number - 1] else "")
-
-    def _refuse_undecodable(self, encoding: str) -> None:
-        """Blank out the records that are not text, so that their bytes reach no column."""
-        if self.block.data.isascii():
-            return
-        try:
-            self.block.data.decode("utf-8")
-        except UnicodeDecodeError:
-            bad = []
-            for row in range(self.rows):
-                try:
-                    self._bytes(row).decode("utf-8")
-                except UnicodeDecodeError as error:
-                    bad.append(row)
-                    where = f"at its byte {error.start + 1}"
-                    if not self.plan.dialect.quote:
-                        before = self._bytes(row)[: error.start].count(self.plan.dialect.delimiter.encode())
-                        where += f", in {self._called(before + 1)}"
-                    self._refuse(row, f"the record is not {encoding.upper()} text {where}")
-            self.scan.size[:, bad] = 0
-
-    def _refuse_zeros(self) -> None:
-        if b"\0" in self.block.data:
-            for row in range(self.rows):
-                if b"\0" in self._bytes(row):
-                    self._refuse(row, "the record has a NUL byte, as no text has")

@@ -1,6 +1,6 @@
 """Where the fields of VCF records and the wanted INFO keys lie in a block of text, found by compiled code.
 
-Everything here speaks of byte positions in one block; nothing is copied until ``strings`` gathers a column.
+Everything here speaks of byte positions in one block; nothing is copied until ``assets.vcf_values`` gathers a column.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numba
 import numpy as np
-import pyarrow as pa
+from numba import types
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -17,16 +17,16 @@ FIELDS = 8
 """CHROM, POS, ID, REF, ALT, QUAL, FILTER, INFO; what follows (FORMAT and samples) is counted, not located."""
 
 _compiled = numba.njit(nogil=True, cache=True)
+# Long values are passed over by the C library's search, which looks at 32 bytes at once.
+_search: Any = types.ExternalFunction("memchr", types.uintp(types.uintp, types.intc, types.uintp))
 
 _NEWLINE, _RETURN, _TAB, _SEMICOLON, _EQUALS, _DOT, _COMMA, _STAR, _ZERO, _NINE = (ord(c) for c in "\n\r\t;=.,*09")
 _BASES = np.zeros(256, dtype=np.bool_)
 _BASES[[ord(base) for base in "ACGTNacgtn"]] = True
-# Every line ends with a newline, so that a search for these needs no other limit.
-_ENDS_VALUE = np.zeros(256, dtype=np.bool_)
-_ENDS_VALUE[[_SEMICOLON, _TAB, _NEWLINE]] = True
-_ENDS_KEY = _ENDS_VALUE.copy()
-_ENDS_KEY[_EQUALS] = True
+_SPACE = ord(" ")
 _MAX_DIGITS = 18
+_NEAR = 24
+"""Bytes looked at one by one before the search is called."""
 
 
 class Keys(NamedTuple):
@@ -62,12 +62,43 @@ def prepare(names: tuple[str, ...]) -> Keys:
     return Keys(names, np.frombuffer(b"".join(encoded), dtype=np.uint8), bounds, first, following)
 
 
+@_compiled
+def _next(text: Array, at: int, stop: int, sought: int) -> Any:
+    """Where ``sought`` comes next in ``text[at:stop]``, or ``stop``."""
+    near = min(stop, at + _NEAR)
+    while at < near:
+        if text[at] == sought:
+            return at
+        at += 1
+    if at >= stop:
+        return stop
+    base = text.ctypes.data
+    found = _search(base + np.uintp(at), sought, np.uintp(stop - at))
+    return stop if found == 0 else np.int64(found - base)
+
+
+@_compiled
+def _larger(values: Array) -> Array:
+    larger = np.empty(2 * values.size, dtype=np.int64)
+    larger[: values.size] = values
+    return larger
+
+
+@_compiled
 def lines(text: Array) -> tuple[Array, Array]:
     """Begin and end of every line of a block whose last byte ends a line; CR LF counts as one end."""
-    feeds = np.flatnonzero(text == _NEWLINE)
-    begin = np.concatenate((np.zeros(1, dtype=np.int64), feeds[:-1] + 1))
-    returned = (feeds > begin) & (text[feeds - 1] == _RETURN)
-    return begin, feeds - returned
+    begin = np.empty(text.size // 128 + 16, dtype=np.int64)
+    end = np.empty(begin.size, dtype=np.int64)
+    rows, at = 0, 0
+    while at < text.size:
+        if rows == begin.size:
+            begin, end = _larger(begin), _larger(end)
+        feed = _next(text, at, text.size, _NEWLINE)
+        begin[rows] = at
+        end[rows] = feed - 1 if feed > at and text[feed - 1] == _RETURN else feed
+        at = feed + 1
+        rows += 1
+    return begin[:rows].copy(), end[:rows].copy()
 
 
 @_compiled
@@ -79,17 +110,29 @@ def fields(text: Array, begin: Array, end: Array) -> tuple[Array, Array]:
     edges = np.empty((FIELDS + 1, begin.size), dtype=np.int64)
     counts = np.empty(begin.size, dtype=np.int64)
     for row in range(begin.size):
-        count = 1
-        edges[0, row] = begin[row]
-        for at in range(begin[row], end[row]):
-            if text[at] == _TAB:
-                if count <= FIELDS:
-                    edges[count, row] = at + 1
-                count += 1
+        at, stop, count = begin[row], end[row], 0
+        while count < FIELDS and at <= stop:
+            edges[count, row] = at
+            at = _next(text, at, stop, _TAB) + 1
+            count += 1
         for rest in range(count, FIELDS + 1):
-            edges[rest, row] = end[row] + 1
+            edges[rest, row] = stop + 1
+        if at <= stop:
+            edges[FIELDS, row] = at
+            count += 1
+            for rest in range(at, stop):
+                count += text[rest] == _TAB
         counts[row] = count
     return edges, counts
+
+
+@_compiled
+def returns(text: Array, begin: Array, end: Array) -> Array:
+    """True where ``text[begin:end]`` has a carriage return within."""
+    found = np.empty(begin.size, dtype=np.bool_)
+    for row in range(begin.size):
+        found[row] = _next(text, begin[row], end[row], _RETURN) < end[row]
+    return found
 
 
 @_compiled
@@ -127,6 +170,13 @@ def _stands_at(text: Array, at: int, stop: int, key: int, keys: Array, bounds: A
 
 
 @_compiled
+def _key_end(text: Array, at: int, stop: int) -> int:
+    while at < stop and text[at] != _EQUALS and text[at] != _SEMICOLON:
+        at += 1
+    return at
+
+
+@_compiled
 def _find(
     text: Array, begin: Array, end: Array, keys: Array, bounds: Array, first: Array, following: Array
 ) -> tuple[Array, Array, Array]:
@@ -142,16 +192,9 @@ def _find(
             if _stands_at(text, at, stop, key, keys, bounds):
                 equals = at + bounds[key + 1] - bounds[key]
             else:
-                equals = at
-                while not _ENDS_KEY[text[equals]]:
-                    equals += 1
-                # A carriage return before the line's end is no part of the last key or value.
-                equals = min(equals, stop)
+                equals = _key_end(text, at, stop)
                 key = _look_up(text, at, equals, keys, bounds, first, following)
-            close = equals
-            while not _ENDS_VALUE[text[close]]:
-                close += 1
-            close = min(close, stop)
+            close = _next(text, equals, stop, _SEMICOLON)
             if key >= 0:
                 successor[last], last = key, key
                 if found[key, row] >= 0:
@@ -169,28 +212,6 @@ def find(text: Array, begin: Array, end: Array, keys: Keys) -> Spans:
         none = np.empty((0, len(begin)), dtype=np.int64)
         return Spans(none, none, np.full(len(begin), -1, dtype=np.int64))
     return Spans(*_find(text, begin, end, keys.text, keys.bounds, keys.first, keys.following))
-
-
-@_compiled
-def _gather(text: Array, begin: Array, size: Array) -> tuple[Array, Array, Array]:
-    offsets = np.zeros(begin.size + 1, dtype=np.int32)
-    valid = np.zeros(begin.size, dtype=np.bool_)
-    for row in range(begin.size):
-        valid[row] = size[row] >= 0 and not (size[row] == 1 and text[begin[row]] == _DOT)
-        offsets[row + 1] = offsets[row] + (size[row] if valid[row] else 0)
-    data = np.empty(offsets[-1], dtype=np.uint8)
-    for row in range(begin.size):
-        source, start = begin[row], offsets[row]
-        for at in range(offsets[row + 1] - start):
-            data[start + at] = text[source + at]
-    return offsets, valid, data
-
-
-def strings(text: Array, begin: Array, size: Array) -> pa.StringArray:
-    """A string column from spans of UTF-8 text; a size of -1 and the missing value ``.`` become null."""
-    offsets, valid, data = _gather(text, begin, size)
-    mask = None if valid.all() else pa.py_buffer(np.packbits(valid, bitorder="little"))
-    return pa.StringArray.from_buffers(len(begin), pa.py_buffer(offsets), pa.py_buffer(data), mask)
 
 
 @_compiled
@@ -243,3 +264,37 @@ def alternates(text: Array, begin: Array, end: Array) -> Array:
                 start = at + 1
         plain[row] = sound
     return plain
+
+
+@_compiled
+def changes(text: Array, begin: Array, end: Array) -> Array:
+    """True where ``text[begin:end]`` differs from the row before; the first row does."""
+    differs = np.ones(begin.size, dtype=np.bool_)
+    for row in range(1, begin.size):
+        length = end[row] - begin[row]
+        if length == end[row - 1] - begin[row - 1]:
+            same = 0
+            while same < length and text[begin[row] + same] == text[begin[row - 1] + same]:
+                same += 1
+            differs[row] = same < length
+    return differs
+
+
+@_compiled
+def labels(text: Array, begin: Array, end: Array, reserved: int) -> Array:
+    """True where ``text[begin:end]`` is ``.`` or a list of non-empty words with ``;`` between, without white space.
+
+    Neither ``.`` nor the ``reserved`` character by itself is a word of such a list.
+    """
+    sound = np.empty(begin.size, dtype=np.bool_)
+    for row in range(begin.size):
+        start, right = begin[row], True
+        for at in range(begin[row], end[row] + 1):
+            if at == end[row] or text[at] == _SEMICOLON:
+                taken = at == start + 1 and (text[start] == _DOT or text[start] == reserved)
+                right = right and at > start and not taken
+                start = at + 1
+            elif text[at] <= _SPACE:
+                right = False
+        sound[row] = right or (end[row] - begin[row] == 1 and text[begin[row]] == _DOT)
+    return sound

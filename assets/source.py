@@ -152,6 +152,20 @@ class Source:
             return self._read_http(file, start)
         return start, file.size, self._read_ranges(file, start)
 
+    def between(self, file: Remote, start: int, end: int) -> bytes:
+        """The bytes ``start`` to before ``end`` of a file, in one request.
+
+        Raises:
+            SourceError: they cannot be had, or another number of bytes came.
+        """
+        piece: bytes = self.persist(lambda: self._fs.cat_file(file.path, start=start, end=end), lambda: 0)
+        if len(piece) != end - start:
+            raise SourceError(
+                self.problem(f"gave {len(piece)} bytes where {end - start} were asked for"),
+                "check that it is complete, and that its server answers requests for a range",
+            )
+        return piece
+
     def _read_ranges(self, file: Remote, start: int) -> Iterator[bytes]:
         size = file.size or 0
         while start < size:

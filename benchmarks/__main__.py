@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from benchmarks import occurrences, rights, variants
+from benchmarks import alphamissense, occurrences, rights, variants
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -14,6 +14,7 @@ def main() -> None:
 
 main.add_command(variants.main, "variants")
 main.add_command(occurrences.main, "occurrences")
+main.add_command(alphamissense.main, "alphamissense")
 main.add_command(rights.main, "rights")
 
 if __name__ == "__main__":

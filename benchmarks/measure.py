@@ -31,11 +31,16 @@ class Cost:
     peak_mb: float
 
 
-def measure(command: Sequence[str], home: Path | None = None) -> Cost:
-    """Run a command, with a home of its own if it is Winnow's; raises SystemExit where it fails."""
+def measure(command: Sequence[str], home: Path | None = None, quiet: bool = False) -> Cost:
+    """Run a command, with a home of its own if it is Winnow's; raises SystemExit where it fails.
+
+    ``quiet`` keeps also what it says on standard error to itself.
+    """
     environment = {**os.environ, **({"WINNOW_HOME": str(home)} if home else {})}
     started = time.perf_counter()
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL if quiet else None
+    )
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - started
     process.returncode = os.waitstatus_to_exitcode(status)

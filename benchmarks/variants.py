@@ -1,88 +1,104 @@
-"""Measure ``winnow run`` on generated VCFs: rows per second, peak memory, and where the time goes.
+"""Measure the conversion of gnomAD-like VCF against other libraries, and all of ``winnow run`` against the fastest.
 
-They are in the generator's ClinVar dialect, since its gnomAD dialect has no dataset to be curated by yet.
-``python -m benchmarks variants [RECORDS ...]`` (default 100000 1000000). Each size is a process of its own with a home
-of its own; its peak memory is the operating system's figure for that process.
+``python -m benchmarks variants [RECORDS ...]`` (default 1000000; the goal of the whole run is stated for 10000000).
+All convert the same file to the same columns in Parquet: seven fixed ones, 12 INFO keys and the vep string as text;
+what they wrote is compared before anything is said. The whole run beyond that splits, trims, identifies, checks, sorts and
+publishes two tables. An index beside the file lets polars-bio read with two threads; it is measured with and without.
 """
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
-import dagster as dg
-from rich.console import Console
-from rich.table import Table
 
-from benchmarks.measure import curated
-from benchmarks.vcf_generator import write
-from catalog.ledger import Ledger
-from dagster_project.component import asset_key
+from benchmarks import gnomad_generator, peers
+from benchmarks.measure import WINNOW, Cost, measure, show
+from benchmarks.run_steps import say_steps
 from dagster_project.settings import Settings
 
-DATASET = "genomics/clinvar"
-STEPS = ("fetch", "read", "harmonise", "gate", "write", "expectations", "commit")
+DATASET = "genomics/gnomad_exomes"
+PART = "1"
+CONVERSION_GOAL, RUN_GOAL = 1 / 4, 1 / 2
+PEAK_GOAL_MB = 1536
 
 
-@dataclass(frozen=True)
-class Measured:
-    records: int
-    seconds: float
-    peak_mb: float
-    steps: dict[str, float]
-
-    @property
-    def rows_per_second(self) -> float:
-        """Records by the wall clock of the whole command, start-up and Dagster included."""
-        return self.records / self.seconds
+def converted(source: Path, target: Path) -> Cost:
+    """Measure Winnow's reader and Arrow's writer alone."""
+    return measure([sys.executable, "-m", "benchmarks.conversion", str(source), str(target), *gnomad_generator.INFO])
 
 
-def measured(records: int, folder: Path) -> Measured:
-    source = folder / f"{records}.vcf.gz"
-    write(source, records, dialect="clinvar")
-    settings = Settings.at(folder / f"home-{records}")
-    cost = curated(DATASET, source, settings.home)
-    return Measured(records, cost.seconds, cost.peak_mb, _steps(settings))
+def curated(source: Path, home: Path) -> Cost:
+    """Measure ``winnow run`` of one chromosome in a new home."""
+    return measure([WINNOW, "run", DATASET, "--part", PART, "--source", str(source)], Settings.at(home).home)
 
 
-def _steps(settings: Settings) -> dict[str, float]:
-    """Seconds per step: within staging as the stage says, around it as Dagster's event log says."""
-    stage = Ledger(settings.catalog).stage(DATASET)
-    assert stage is not None
-    with dg.DagsterInstance.from_config(str(settings.dagster)) as instance:
-        stats = {step.step_key: step for step in instance.get_run_step_stats(stage.run_id)}
+def conversions(source: Path, work: Path) -> dict[str, Cost]:
+    """Measure each conversion, and see that all wrote the same; Winnow's comes last."""
+    outputs: dict[str, Path] = {}
+    costs: dict[str, Cost] = {}
+    if peers.environment() is not None:
+        for peer in peers.PEERS:
+            outputs[peer] = work / f"{peer}.parquet"
+            costs[peer] = peers.convert(peer, source, outputs[peer])
+        indexed = _indexed(source, work)
+        if indexed is not None:
+            name = "polars-bio, with an index"
+            outputs[name] = work / "indexed.parquet"
+            costs[name] = peers.convert("polars-bio", indexed, outputs[name])
+    outputs["winnow"] = work / "winnow.parquet"
+    costs["winnow"] = converted(source, outputs["winnow"])
+    peers.compare(outputs)
+    for path in outputs.values():
+        path.unlink()
+    return costs
 
-    def took(layer: str) -> float:
-        step = stats["__".join(asset_key(layer, DATASET).path)]
-        assert step.start_time is not None
-        assert step.end_time is not None
-        return float(step.end_time - step.start_time)
 
-    return {**stage.seconds, "fetch": took("raw"), "commit": took("published")}
+def _indexed(source: Path, work: Path) -> Path | None:
+    if shutil.which("tabix") is None:
+        click.echo("skipped: polars-bio with an index, since tabix is not installed", err=True)
+        return None
+    (work / "indexed").mkdir(exist_ok=True)
+    path = work / "indexed" / source.name
+    if not path.exists():
+        path.hardlink_to(source)
+        subprocess.run(["tabix", "-f", "-p", "vcf", str(path)], check=True)
+    return path
 
 
 @click.command()
 @click.argument("records", type=int, nargs=-1)
-def main(records: tuple[int, ...]) -> None:
-    """Curate generated variants, and say where the time goes."""
-    sizes = records or (100_000, 1_000_000)
-    with tempfile.TemporaryDirectory(prefix="winnow-bench-") as folder:
-        found = [measured(size, Path(folder)) for size in sizes]
-    table = Table(title="winnow run genomics/clinvar, whole command", title_justify="left")
-    for column in ("records", "seconds", "records/s", "peak MB", "peak ratio", *STEPS, "rest"):
-        table.add_column(column, justify="right")
-    for each in found:
-        rest = each.seconds - sum(each.steps.values())
-        shares = [f"{each.steps.get(step, 0) / each.seconds:.0%}" for step in STEPS]
-        table.add_row(
-            f"{each.records:,}",
-            f"{each.seconds:.1f}",
-            f"{each.rows_per_second:,.0f}",
-            f"{each.peak_mb:,.0f}",
-            f"{each.peak_mb / found[0].peak_mb:.2f}",
-            *shares,
-            f"{rest / each.seconds:.0%}",
-        )
-    Console(width=160).print(table)
+@click.option("--folder", type=click.Path(path_type=Path), help="Where to work (8 GB for 10 million records).")
+@click.option("--conversion/--no-conversion", default=True, help="Compare the bare conversions.")
+@click.option("--run/--no-run", "run", default=True, help="Measure the whole of winnow run.")
+def main(records: tuple[int, ...], folder: Path | None, conversion: bool, run: bool) -> None:
+    """Convert and curate generated variants, and say where the time goes."""
+    with tempfile.TemporaryDirectory(prefix="winnow-bench-", dir=folder) as name:
+        work = Path(name)
+        for count in records or (1_000_000,):
+            source = gnomad_generator.write(work / f"{count}.vcf.bgz", count)
+            costs = conversions(source, work) if conversion else {}
+            base = min((cost for peer, cost in costs.items() if peer != "winnow"), key=lambda cost: cost.seconds,
+                       default=costs.get("winnow"))  # fmt: skip
+            rows = [
+                (f"{peer}, conversion", cost, CONVERSION_GOAL if peer == "winnow" else None)
+                for peer, cost in costs.items()
+            ]
+            home = work / f"home-{count}"
+            if run:
+                whole = curated(source, home)
+                rows.append((f"winnow run {DATASET}", whole, RUN_GOAL))
+                base = base or whole
+            if base is not None:
+                title = f"{count:,} records, {source.stat().st_size / 1e6:,.0f} MB of BGZF; ratios to the fastest peer"
+                show(title, base, rows)
+            if run:
+                say_steps(DATASET, Settings.at(home), whole, count)
+                verdict = "below" if whole.peak_mb < PEAK_GOAL_MB else "NOT below"
+                click.echo(f"peak memory of the run {verdict} its limit of {PEAK_GOAL_MB:,} MB\n")
+            shutil.rmtree(home, ignore_errors=True)
+            source.unlink()

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, Literal, TypeAlias
 import click
 import numpy as np
 
-from validations.science.genomics import CHROMOSOMES, LENGTHS, accessions
+from catalog.assemblies import CHROMOSOMES, accessions, lengths
 
 Dialect: TypeAlias = Literal["gnomad", "clinvar"]
 
@@ -82,9 +82,9 @@ def _write_blocks(file: BinaryIO, text: bytes) -> None:
 def _texts(records: int, random: np.random.Generator, dialect: Dialect) -> Iterator[str]:
     yield _header(dialect)
     done = 0
-    lengths = np.array(LENGTHS["GRCh38"][: len(_CONTIGS)], dtype=np.float64)
-    ends = np.rint(np.cumsum(lengths) / lengths.sum() * records).astype(int)
-    for contig, length, end in zip(_CONTIGS, LENGTHS["GRCh38"], ends, strict=False):
+    sizes = np.array([lengths("GRCh38")[contig] for contig in _CONTIGS], dtype=np.float64)
+    ends = np.rint(np.cumsum(sizes) / sizes.sum() * records).astype(int)
+    for contig, length, end in zip(_CONTIGS, sizes.astype(int).tolist(), ends, strict=True):
         count, place = int(end) - done, 10_000
         step = (length - 20_000) // max(count, 1)
         for start in range(0, count, CHUNK):

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import (
     BaseModel,
@@ -24,24 +24,29 @@ from pydantic_core import CoreSchema
 
 from catalog.cron import cron_problem
 from catalog.errors import ContractError, UnknownDatasetError
-from catalog.expressions import expression_columns
 from catalog.json_schema import columns_schema, table_mapping_schema
-from catalog.located import LocatedYaml, Location, Problem, refuse, validation_problems
-from catalog.rights import licences
-from catalog.rights.evidence import finding_problem
+from catalog.located import LocatedYaml, Problem, refuse, validation_problems
+from catalog.records import ALL
 from catalog.rights.terms import DatasetTerms
-from catalog.table import FOLDER as TABLES
-from catalog.table import MAPPABLE_RESERVED, RESERVED, Table, load_table, table_names
-from catalog.units import UNITS, conversion, convertible
+from catalog.table import load_table, table_names
 
 FOLDER = Path(__file__).parent.parent / "assets" / "datasets"
 COMPONENT = "dagster_project.component.Dataset"
 DERIVED = "dagster_project.component.Derived"
 SAMPLE_LIMIT = 50_000  # bytes; samples are in the repository, so they stay small
+PART = "{part}"
+"""What stands for the part's name in a contract."""
 
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+PartName = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,15}$", json_schema_extra={"type": ["string", "integer"]}),
+]
+"""Safe in a path and a URL; no longer than what Iceberg keeps whole of a column's bounds."""
 
 
 class Mapping(_Part):
@@ -78,11 +83,32 @@ class Source(_Part):
         default_factory=dict, description="for fsspec, e.g. {anon: true}; never secrets"
     )
     sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$", description="pins the bytes")
+    parts: tuple[PartName, ...] | None = Field(
+        None, min_length=1, description="names of the parts that are fetched, judged and published one by one"
+    )
+    sample_part: str | None = Field(None, description="the part that the sample is of; default: the first")
+
+    @field_validator("parts", mode="before")
+    @classmethod
+    def _numbers_are_names(cls, value: Any) -> Any:
+        return [str(name) if type(name) is int else name for name in value] if isinstance(value, list) else value
 
     @model_validator(mode="after")
     def _one_place(self) -> Source:
         if (self.uri is None) == (self.unpublished is None):
             raise ValueError("give `uri`, or `unpublished` with the reason why there is none")
+        if (self.parts is None) == (PART in (self.uri or "")):
+            raise ValueError(f"`parts` and {PART} in `uri` go together: each part has an address of its own")
+        if self.parts is None:
+            if self.sample_part is not None:
+                raise ValueError("`sample_part` goes with `parts`")
+            return self
+        if len({name.lower() for name in self.parts}) < len(self.parts) or ALL in self.parts:
+            raise ValueError(f"the names of `parts` must differ, in more than case, and none may be {ALL!r}")
+        if self.sample_part not in (None, *self.parts):
+            raise ValueError(f"`sample_part` {self.sample_part!r} is none of `parts`")
+        if self.sha256 is not None:
+            raise ValueError("`sha256` pins one file, and every part has its own: leave it out")
         return self
 
 
@@ -99,6 +125,14 @@ class Gates(_Part):
     max_quarantined: float = Field(
         0.1, ge=0, le=1, description="largest share of source records that may be quarantined"
     )
+    present: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict,
+        description="canonical column -> values that rows of the real source must hold; {part} is the part's name",
+    )
+
+    def present_in(self, part: str) -> dict[str, tuple[str, ...]]:
+        """Canonical column -> values that the rows of one part must hold."""
+        return {name: tuple(value.replace(PART, part) for value in values) for name, values in self.present.items()}
 
 
 class Dataset(_Part):
@@ -113,6 +147,9 @@ class Dataset(_Part):
     drop: dict[str, str] | None = None
     tables: dict[str, TableMapping] | None = Field(None, description="in place of `table`: several tables")
     source: Source
+    transform: dict[str, Any] = Field(
+        default_factory=dict, description="options of the tables' transform, such as a reference sequence"
+    )
     sample: str = Field(description="a file in this folder with real records, at most 50 kB")
     terms: DatasetTerms
     gates: Gates = Gates()
@@ -166,6 +203,16 @@ class Dataset(_Part):
         return self._folder / self.sample
 
     @property
+    def parts(self) -> tuple[str, ...]:
+        """The names of its parts; where its source has none, the one that is all of it."""
+        return self.source.parts or (ALL,)
+
+    @property
+    def sample_part(self) -> str:
+        """The part that the bundled sample is of."""
+        return self.source.sample_part or self.parts[0]
+
+    @property
     def feeds(self) -> dict[str, TableMapping]:
         """The tables that the dataset feeds, whichever form its YAML has."""
         if self.tables is not None:
@@ -183,6 +230,7 @@ class Dataset(_Part):
         parts = {
             "format": self.source.format,
             "options": self.source.options,
+            **({"transform": self.transform} if self.transform else {}),
             "tables": {name: mapping.model_dump(mode="json", by_alias=True) for name, mapping in self.feeds.items()},
             "row_licence": self.terms.row_licence and self.terms.row_licence.column,
             "embargo_column": [embargo.column, embargo.months] if embargo and embargo.column else None,
@@ -230,6 +278,8 @@ def load_dataset(name: str, folder: Path = FOLDER) -> Dataset:
 
 def read_dataset(path: Path) -> Dataset:
     """Read and check the contract in one ``defs.yaml``; its folder gives its name. Raises ContractError."""
+    from catalog.dataset_problems import problems
+
     source = LocatedYaml(path)
     refuse(source.duplicates)
     refuse(envelope_problems(source, COMPONENT))
@@ -240,7 +290,7 @@ def read_dataset(path: Path) -> Dataset:
         raise
     dataset._name = f"{path.parent.parent.name}/{path.parent.name}"
     dataset._folder = path.parent
-    refuse(source.problem(("attributes", *place), message) for place, message in _problems(dataset))
+    refuse(source.problem(("attributes", *place), message) for place, message in problems(dataset))
     return dataset
 
 
@@ -285,88 +335,3 @@ def envelope_problems(source: LocatedYaml, component: str) -> Iterator[Problem]:
         yield source.problem(("type",), f"`type` must be {component}")
     if not isinstance(source.data.get("attributes"), dict):
         yield source.problem(("attributes",), "`attributes` is missing")
-
-
-def _problems(dataset: Dataset) -> Iterator[tuple[Location, str]]:
-    """What pydantic cannot know: does it agree with the tables, the units, the licences, the files?"""
-    if not re.fullmatch(r"[a-z]+/[a-z0-9_]+", dataset.name):
-        yield (), f"folder {dataset.name!r} must be lower-case letters, digits and underscores"
-    yield from _terms_problems(dataset.terms)
-    if not dataset.sample_path.is_file():
-        yield ("sample",), f"sample {dataset.sample!r} is not in {dataset.folder.name}/"
-    elif dataset.sample_path.stat().st_size > SAMPLE_LIMIT:
-        yield ("sample",), f"sample {dataset.sample!r} is larger than {SAMPLE_LIMIT} bytes"
-    yield from _gate_problems(dataset)
-    for name, mapping in dataset.feeds.items():
-        place: Location = ("tables", name) if dataset.tables else ()
-        if name not in table_names(TABLES):
-            where: Location = place or ("table",)
-            yield where, f"there is no table {name!r}; the tables are: {', '.join(table_names(TABLES))}"
-            continue
-        yield from _mapping_problems(place, load_table(name), mapping)
-        if dataset.terms.sensitive and not any(column.locates for column in load_table(name).columns):
-            yield ("terms", "sensitive"), f"table {name} has no column with `locates`, so no place would be hidden"
-
-
-def _terms_problems(terms: DatasetTerms) -> Iterator[tuple[Location, str]]:
-    unknown = licences.known(terms.licence)
-    if unknown:
-        yield ("terms", "licence"), unknown
-    for index, finding in enumerate(terms.evidence):
-        wrong = finding_problem(finding)
-        if wrong:
-            yield ("terms", "evidence", index), wrong
-    for key, part in (("row_licence", terms.row_licence), ("embargo", terms.embargo)):
-        if part is not None and part.column is not None:
-            yield from _expression_problem(("terms", key, "column"), part.column)
-    for index, rule in enumerate(terms.sensitive):
-        yield from _expression_problem(("terms", "sensitive", index, "when"), rule.when)
-
-
-def _gate_problems(dataset: Dataset) -> Iterator[tuple[Location, str]]:
-    known = {c.name for name in dataset.feeds if name in table_names(TABLES) for c in load_table(name).all_columns}
-    for name in dataset.gates.max_null_fraction:
-        if name not in known:
-            yield ("gates", "max_null_fraction", name), f"no table that the dataset feeds has a column {name!r}"
-
-
-def _mapping_problems(place: Location, table: Table, mapping: TableMapping) -> Iterator[tuple[Location, str]]:
-    for rule, condition in mapping.drop.items():
-        yield from _expression_problem((*place, "drop", rule), condition)
-    for name in mapping.columns:
-        where = (*place, "columns", name)
-        column = table.column(name)
-        if column is None or (column in RESERVED and name not in MAPPABLE_RESERVED):
-            yield (
-                where,
-                f"table {table.name} has no column {name!r}; it has: {', '.join(c.name for c in table.columns)}",
-            )
-            continue
-        rule_ = mapping.mapping(name)
-        assert rule_ is not None
-        yield from _expression_problem(where, rule_.from_)
-        if rule_.unit is not None:
-            wrong = _unit_problem(rule_.unit, column.unit)
-            if wrong:
-                yield (*where, "unit"), f"column {name!r}: {wrong}"
-
-
-def _expression_problem(place: Location, text: str) -> Iterator[tuple[Location, str]]:
-    try:
-        expression_columns(text)
-    except ValueError as error:
-        yield place, f"expression {text!r}: {error}"
-
-
-def _unit_problem(unit: str, target: str | None) -> str | None:
-    if target is None:
-        return f"unit {unit!r} is given, but the table's column has none"
-    if unit not in UNITS:
-        return (
-            f"unit {unit!r} is not listed in catalog/units.py; units for [{target}]: {', '.join(convertible(target))}"
-        )
-    try:
-        conversion(unit, target)
-    except ValueError as error:
-        return f"{error}; units for [{target}]: {', '.join(convertible(target))}"
-    return None

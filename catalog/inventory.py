@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from catalog.dataset import Dataset
+from catalog.parts import parts_in_words
 from catalog.records import GateReport, Version, VersionTable
 from catalog.sight import Access, Sight
 from catalog.table import load_table, table_names
@@ -31,6 +32,7 @@ INVENTORY: dict[str, pa.Schema] = {
             "changes_on": pa.date32(),
             "version": _NUMBER,
             "rows": _NUMBER,
+            "parts": _TEXT,
             "owner": _TEXT,
             "schedule": _TEXT,
         }
@@ -47,6 +49,7 @@ INVENTORY: dict[str, pa.Schema] = {
             "snapshot_sha256": _TEXT,
             "fingerprint": _TEXT,
             "run_id": _TEXT,
+            "parts": _TEXT,
         }
     ),
     "gates": pa.schema(
@@ -149,6 +152,7 @@ def _dataset_row(sight: Sight, dataset: Dataset) -> dict[str, Any]:
         "changes_on": decision.changes_on,
         "version": shown and shown.number,
         "rows": shown and sum(_permitted_rows(sight, shown, part) for part in shown.tables),
+        "parts": (access != "withheld" and parts_in_words(shown, dataset.parts)) or None,
         "owner": dataset.owner,
         "schedule": dataset.schedule,
     }
@@ -176,6 +180,7 @@ def _versions(sight: Sight) -> Iterator[dict[str, Any]]:
                 "snapshot_sha256": version.snapshot_sha256 if sums else None,
                 "fingerprint": version.fingerprint if sums else None,
                 "run_id": version.run_id,
+                "parts": parts_in_words(version, sight.datasets[version.dataset].parts) or None,
             }
 
 

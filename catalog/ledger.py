@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -18,9 +19,11 @@ import sqlalchemy as sa
 
 from catalog.database import create_tables, open_engine, reaching
 from catalog.errors import BusyError, GateError, UnknownVersionError, VersionConflictError
-from catalog.records import Decision, GateReport, Record, Release, Snapshot, Stage, Version, Withdrawal
+from catalog.records import ALL, Decision, GateReport, Record, Release, Snapshot, Stage, Version, Withdrawal
 
 R = TypeVar("R", bound=Record)
+OfPart = TypeVar("OfPart", Snapshot, Stage)
+_PAUSE = 0.05  # seconds between two tries for a lock
 
 _METADATA = sa.MetaData()
 
@@ -85,6 +88,10 @@ class Ledger:
         """The latest snapshot of a dataset with these bytes."""
         return self._latest(SNAPSHOTS, Snapshot, SNAPSHOTS.c.dataset == dataset, SNAPSHOTS.c.sha256 == sha256)
 
+    def latest_snapshots(self, dataset: str) -> list[Snapshot]:
+        """The latest snapshot of each part of a dataset."""
+        return _latest_of_parts(self._all(SNAPSHOTS, Snapshot, SNAPSHOTS.c.dataset == dataset))
+
     def datasets(self) -> list[str]:
         """The names of all datasets that were ever fetched, sorted."""
         with reaching(self._engine), self._engine.connect() as connection:
@@ -100,6 +107,11 @@ class Ledger:
         found = self._latest(STAGES, Stage, *where)
         return None if found is None or found.run_id in self.runs_taken_back(dataset) else found
 
+    def latest_stages(self, dataset: str) -> list[Stage]:
+        """What the latest run of each part of a dataset staged, but what was taken back since."""
+        gone = self.runs_taken_back(dataset)
+        return [stage for stage in _latest_of_parts(self.stages(dataset)) if stage.run_id not in gone]
+
     def stages(self, dataset: str) -> list[Stage]:
         """All stages of a dataset, oldest first."""
         return self._all(STAGES, Stage, STAGES.c.dataset == dataset)
@@ -108,10 +120,13 @@ class Ledger:
         """Note what the gates said."""
         self._append(REPORTS, report, dataset=report.dataset, run_id=report.run_id, passed=report.passed)
 
-    def report(self, dataset: str, run_id: str | None = None) -> GateReport | None:
-        """The gate report of a run (the latest run, if none is given)."""
+    def report(self, dataset: str, run_id: str | None = None, part: str | None = None) -> GateReport | None:
+        """The gate report of a run (the latest run, if none is given), on one part of the dataset (on any)."""
         where = [REPORTS.c.dataset == dataset] + ([REPORTS.c.run_id == run_id] if run_id else [])
-        return self._latest(REPORTS, GateReport, *where)
+        if part is None:
+            return self._latest(REPORTS, GateReport, *where)
+        found = [report for report in self._all(REPORTS, GateReport, *where) if report.part == part]
+        return found[-1] if found else None
 
     def passed_report(self, stage: Stage) -> GateReport:
         """The report that lets a stage be committed.
@@ -119,7 +134,7 @@ class Ledger:
         Raises:
             GateError: there is none for this run, it is about other inputs, or it did not pass.
         """
-        report = self.report(stage.dataset, stage.run_id)
+        report = self.report(stage.dataset, stage.run_id, stage.part)
         if report is None or report.fingerprint != stage.fingerprint:
             raise GateError(
                 f"{stage.dataset}: run {stage.run_id} has no gate report for what it staged",
@@ -231,67 +246,96 @@ class Ledger:
         if not tombstones:
             return frozenset()
         standing = self.versions(dataset)
-        bytes_kept = {version.snapshot_sha256 for version in standing}
-        until = {each.snapshot_sha256: each.at for each in tombstones if each.snapshot_sha256 not in bytes_kept}
+        parts_kept = [part for version in standing for part in version.made_of]
+        bytes_kept = {part.snapshot_sha256 for part in parts_kept}
+        until = {sha256: each.at for each in tombstones for sha256 in each.taken_back - bytes_kept}
         judged = {
             report.run_id: report.created_at for report in self._all(REPORTS, GateReport, REPORTS.c.dataset == dataset)
         }
         versions = (self.recorded(dataset, each.number) for each in tombstones)
-        runs = {version.run_id for version in versions if version is not None}
+        runs = {part.run_id for version in versions if version is not None for part in version.made_of}
         for stage in self.stages(dataset):
             end = until.get(stage.snapshot_sha256)
             if end is not None and judged.get(stage.run_id, end) <= end:
                 runs.add(stage.run_id)
-        return frozenset(runs - {version.run_id for version in standing})
+        return frozenset(runs - {part.run_id for part in parts_kept})
 
     def withdrawals(self, dataset: str | None = None) -> list[Withdrawal]:
         """All tombstones (of one dataset), oldest first."""
         return self._all(WITHDRAWALS, Withdrawal, *([] if dataset is None else [WITHDRAWALS.c.dataset == dataset]))
 
     @contextlib.contextmanager
-    def hold(self, dataset: str) -> Iterator[None]:
-        """Let one run at a time work on a dataset; the lock ends with its process, however that ends.
+    def hold(self, dataset: str, part: str | None = None, patience: float = 0.0) -> Iterator[None]:
+        """Let one run at a time work on a dataset, or on a part of it beside runs on other parts.
+
+        The lock ends with its process, however that ends.
+
+        Args:
+            dataset: its name.
+            part: what to hold of it (default: all, so that no part is held by anybody else).
+            patience: for how many seconds to wait for another run.
 
         Raises:
             BusyError: another run holds it.
         """
-        lock = self._hold_postgresql if self._engine.dialect.name == "postgresql" else self._hold_file
-        with lock(dataset):
+        with contextlib.ExitStack() as held:
+            held.enter_context(self._waiting(dataset, part is not None, patience))
+            if part is not None:
+                held.enter_context(
+                    self._waiting(dataset if part == ALL else f"{dataset} {part}", False, patience, ".part")
+                )
             yield
 
     @contextlib.contextmanager
-    def _hold_file(self, dataset: str) -> Iterator[None]:
+    def _waiting(self, name: str, shared: bool, patience: float, kind: str = "") -> Iterator[None]:
+        lock = self._hold_postgresql if self._engine.dialect.name == "postgresql" else self._hold_file
+        end = time.monotonic() + patience
+        with contextlib.ExitStack() as held:
+            while True:
+                try:
+                    held.enter_context(lock(name, shared, kind))
+                    break
+                except BusyError:
+                    if time.monotonic() >= end:
+                        raise
+                    time.sleep(_PAUSE)
+            yield
+
+    @contextlib.contextmanager
+    def _hold_file(self, name: str, shared: bool, kind: str) -> Iterator[None]:
         database = Path(self._engine.url.database or "ledger")
         folder = database.parent / "locks"
         folder.mkdir(parents=True, exist_ok=True)
-        with (folder / f"{dataset.replace('/', '.')}.lock").open("a+") as file:
+        with (folder / f"{name.replace('/', '.')}{kind}.lock").open("a+") as file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
             except BlockingIOError:
                 file.seek(0)
-                raise _busy(dataset, f"process {file.read().strip() or 'unknown'}") from None
+                raise _busy(name, f"process {file.read().strip() or 'unknown'}") from None
             file.truncate(0)
             file.write(str(os.getpid()))
             file.flush()
             yield
 
     @contextlib.contextmanager
-    def _hold_postgresql(self, dataset: str) -> Iterator[None]:
-        key = int.from_bytes(hashlib.sha256(dataset.encode()).digest()[:8], "big", signed=True)
+    def _hold_postgresql(self, name: str, shared: bool, kind: str) -> Iterator[None]:
+        key = int.from_bytes(hashlib.sha256(f"{name}{kind}".encode()).digest()[:8], "big", signed=True)
+        take = sa.func.pg_try_advisory_lock_shared if shared else sa.func.pg_try_advisory_lock
+        give_back = sa.func.pg_advisory_unlock_shared if shared else sa.func.pg_advisory_unlock
         with contextlib.ExitStack() as session:
             with reaching(self._engine):
                 # The lock is the session's: it ends with this connection, whichever way that ends.
                 connection = session.enter_context(
                     self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
                 )
-                held = connection.scalar(sa.select(sa.func.pg_try_advisory_lock(key)))
+                held = connection.scalar(sa.select(take(key)))
             if not held:
-                raise _busy(dataset, "another process")
+                raise _busy(name, "another process")
             try:
                 yield
             finally:
                 with contextlib.suppress(sa.exc.SQLAlchemyError):
-                    connection.execute(sa.select(sa.func.pg_advisory_unlock(key)))
+                    connection.execute(sa.select(give_back(key)))
 
     def _append(self, table: sa.Table, record: Record, **keys: object) -> None:
         with reaching(self._engine), self._engine.begin() as connection:
@@ -312,6 +356,13 @@ class Ledger:
         with reaching(self._engine), self._engine.connect() as connection:
             bodies: Sequence[str] = connection.scalars(sa.select(table.c.body).where(*where).order_by(by)).all()
         return [kind.model_validate_json(body) for body in bodies]
+
+
+def _latest_of_parts(records: Sequence[OfPart]) -> list[OfPart]:
+    """The latest record of each part; where a dataset came to have parts, or lost them, of those that it has now."""
+    latest = {record.part: record for record in records}
+    whole = bool(records) and records[-1].part == ALL
+    return [record for record in latest.values() if (record.part == ALL) == whole]
 
 
 def _busy(dataset: str, who: str) -> BusyError:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import duckdb
-import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from catalog.records import RowTerms
+from catalog.row_order import RowOrder
 from catalog.sql_types import literal
 from catalog.table import Table
 
@@ -23,6 +26,9 @@ FILE_BYTES = 512 << 20
 SAMPLED = 20_000
 SORT_MEMORY = "192MB"
 SORT_THREADS = 1
+RUNS = 256
+"""Rows that come as at most so many runs in order, such as the chromosomes of a genome, need no sort."""
+RUN_ROWS = 16_384  # shorter runs are sorted together instead: many small files would be slow to read
 
 
 class ParquetFile:
@@ -61,9 +67,8 @@ class ParquetFile:
 
     def _flush(self) -> None:
         if self._waiting:
-            rows = pa.Table.from_batches(self._waiting)
-            if not rows.schema.equals(self._schema, check_metadata=True):
-                rows = rows.cast(self._schema)
+            kept = _as_it_comes(self._waiting[0].schema, self._schema) if self._writer is None else self._writer.schema
+            rows = pa.Table.from_batches([_encoded(batch, kept) for batch in self._waiting]).unify_dictionaries()
             self._opened(rows).write_table(rows, row_group_size=ROW_GROUP_ROWS)
             self._waiting, self._waiting_rows, self._waiting_bytes = [], 0, 0
 
@@ -72,12 +77,35 @@ class ParquetFile:
         if self._writer is None:
             self._writer = pq.ParquetWriter(
                 self._sink,
-                self._schema,
+                rows.schema,
                 compression="zstd",
                 use_dictionary=_repeating(rows.slice(0, SAMPLED)),
                 write_page_index=True,
+                store_schema=False,
             )
+            # As pyarrow stores it, but of the rows' own types, however they were encoded on the way here.
+            told = base64.b64encode(self._schema.serialize().to_pybytes())
+            self._writer.add_key_value_metadata({"ARROW:schema": told})
         return self._writer
+
+
+def _as_it_comes(given: pa.Schema, wanted: pa.Schema) -> pa.Schema:
+    """The wanted schema, with texts encoded by a dictionary where they are given so: that need not be undone."""
+    coded = {field.name: field.type for field in given if pa.types.is_dictionary(field.type)}
+    return pa.schema([field.with_type(coded.get(field.name, field.type)) for field in wanted], wanted.metadata)
+
+
+def _encoded(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """The batch in a schema that differs from its own in encodings and metadata only."""
+    if batch.schema.equals(schema, check_metadata=True):
+        return batch
+    columns = [
+        column.dictionary_encode().cast(field.type)
+        if pa.types.is_dictionary(field.type) and not pa.types.is_dictionary(column.type)
+        else column.cast(field.type)
+        for column, field in zip(batch.columns, schema, strict=True)
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
 def _repeating(rows: pa.Table) -> list[str]:
@@ -92,52 +120,103 @@ def _repeating(rows: pa.Table) -> list[str]:
 
 def _is_unique(column: pa.ChunkedArray) -> bool:
     given = len(column) - column.null_count
-    if pa.types.is_nested(column.type) or not given:
+    if pa.types.is_nested(column.type) or pa.types.is_dictionary(column.type) or not given:
         return False
     return bool(2 * pc.count_distinct(column, mode="only_valid").as_py() > given)
 
 
 class Written(NamedTuple):
-    """Rows in files of bounded size, in the order in which they came; ``is_sorted`` if that is the table's order."""
+    """Rows in files of bounded size.
+
+    ``is_sorted`` if the files one after the other are in the table's order; ``repeats`` are then the rows whose key
+    an earlier row has, or None where only a look at all rows can tell.
+    """
 
     paths: list[Path]
     rows: int
     is_sorted: bool
+    repeats: int | None = None
 
 
 def write(batches: Iterable[pa.RecordBatch], table: Table, folder: Path) -> Written:
-    """Write rows as they come, to files of bounded size in a folder; none for no rows."""
-    order = _Order(table)
-    paths: list[Path] = []
+    """Write rows as they come, to files of bounded size in a folder; none for no rows.
+
+    Where a run of rows in order ends (see ``RowOrder``) a new file begins, unless that happens too often; if the runs
+    turn out to be separate ranges, the files are in the table's order once they are put in theirs.
+    """
+    order = RowOrder(table)
     rows = 0
-    given = (batch for batch in batches if batch.num_rows)
-    batch = next(given, None)
-    while batch is not None:
-        paths.append(folder / f"rows-{len(paths):05d}.parquet")
-        with ParquetFile(paths[-1], table.arrow_schema) as file:
-            while batch is not None and file.bytes < FILE_BYTES:
-                file.write(batch)
+    with _Runs(table, folder) as runs:
+        for batch in batches:
+            if batch.num_rows:
+                runs.write(batch, order.see(batch))
                 rows += batch.num_rows
-                order.see(batch)
-                batch = next(given, None)
-    return Written(paths, rows, order.holds)
+    paths = runs.in_order() if runs.number < 2 or rows >= RUN_ROWS * runs.number else None
+    return Written(paths or runs.paths, rows, paths is not None, None if paths is None else order.repeats)
 
 
-class _Order:
-    """Whether rows come in the table's order; nulls count as out of order, so that the sort decides."""
+@dataclass
+class _Run:
+    """Rows in order: the sort columns of the first and of the last, and the files that hold them."""
 
-    def __init__(self, table: Table) -> None:
-        self.holds = True
-        self._columns = list(table.sort)
-        self._last: pl.DataFrame | None = None
+    first: list[tuple[bool, Any]]
+    last: list[tuple[bool, Any]]
+    paths: list[Path]
 
-    def see(self, batch: pa.RecordBatch) -> None:
-        """Compare a batch with itself and with the row before it."""
-        if self.holds:
-            keys = pl.from_arrow(pa.Table.from_batches([batch.select(self._columns)]))
-            assert isinstance(keys, pl.DataFrame)
-            self.holds = _ascending(keys if self._last is None else pl.concat([self._last, keys]))
-            self._last = keys.tail(1)
+
+class _Runs:
+    """Files of rows; a new one begins where a run ends and where one is full."""
+
+    def __init__(self, table: Table, folder: Path) -> None:
+        self._table, self._folder = table, folder
+        self._file: ParquetFile | None = None
+        self._runs: list[_Run] = []
+        self._too_many = False
+        self.paths: list[Path] = []
+
+    def __enter__(self) -> _Runs:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if self._file is not None:
+            self._file.__exit__(kind)
+            self._file = None
+
+    def write(self, batch: pa.RecordBatch, ends: list[int]) -> None:
+        """Add a batch, given at which of its rows a run must end."""
+        self._too_many = self._too_many or len(self._runs) + len(ends) > RUNS
+        cuts = sorted({0, batch.num_rows, *(() if self._too_many else ends)})
+        for begin, end in itertools.pairwise(cuts):
+            self._add(batch.slice(begin, end - begin), begins_run=not self._runs or begin in ends)
+
+    def _add(self, rows: pa.RecordBatch, begins_run: bool) -> None:
+        begins_run = begins_run and not (self._too_many and self._runs)
+        if begins_run or (self._file is not None and self._file.bytes >= FILE_BYTES):
+            self.__exit__(None)
+        if begins_run:
+            self._runs.append(_Run(self._key(rows, 0), [], []))
+        if self._file is None:
+            self.paths.append(self._folder / f"rows-{len(self.paths):05d}.parquet")
+            self._runs[-1].paths.append(self.paths[-1])
+            self._file = ParquetFile(self.paths[-1], self._table.arrow_schema)
+        self._runs[-1].last = self._key(rows, rows.num_rows - 1)
+        self._file.write(rows)
+
+    def _key(self, rows: pa.RecordBatch, row: int) -> list[tuple[bool, Any]]:
+        """A row's sort columns, comparable, nulls last."""
+        values = [rows[name][row].as_py() for name in self._table.sort]
+        return [(value is None, value) for value in values]
+
+    @property
+    def number(self) -> int:
+        """How many runs there are."""
+        return len(self._runs)
+
+    def in_order(self) -> list[Path] | None:
+        """The files in the table's order; None if the runs are too many, or overlap."""
+        runs = sorted(self._runs, key=lambda run: run.first)
+        apart = all(before.last < after.first for before, after in itertools.pairwise(runs))
+        return None if self._too_many or not apart else [path for run in runs for path in run.paths]
 
 
 def sort(sources: Sequence[Path], table: Table, folder: Path) -> Iterator[Path]:
@@ -174,15 +253,6 @@ def _sorted(sources: Sequence[Path], table: Table, folder: Path, memory: str | N
                     file.write(first)
                     first = next(batches, None)
     return paths
-
-
-def _ascending(keys: pl.DataFrame) -> bool:
-    """Whether rows ascend by all columns in turn."""
-    in_order = pl.lit(True)
-    for name in reversed(keys.columns):
-        before, here = pl.col(name).shift(1), pl.col(name)
-        in_order = (before < here) | ((before == here) & in_order)
-    return bool(keys.select(in_order.slice(1).fill_null(False).all()).item())
 
 
 def row_terms(paths: Sequence[Path]) -> tuple[RowTerms, ...]:

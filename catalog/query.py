@@ -88,7 +88,7 @@ class Door(Sight):
         sql = (
             "SELECT data.* REPLACE "
             "(CAST(terms.licence AS VARCHAR) AS _licence, CAST(terms.embargo AS DATE) AS _embargo_until) "
-            f"FROM read_parquet([{', '.join(map(literal, files))}]) AS data "
+            f"FROM read_parquet([{', '.join(map(literal, files))}]{_by_name(version)}) AS data "
             f"JOIN (VALUES {', '.join(_terms_row(*pair) for pair in allowed)}) "
             "AS terms(said_licence, said_embargo, licence, embargo) "
             "ON data._licence IS NOT DISTINCT FROM CAST(terms.said_licence AS VARCHAR) "
@@ -264,7 +264,7 @@ class Door(Sight):
         return found
 
     def quarantine(self, dataset: str) -> duckdb.DuckDBPyRelation | None:
-        """Refused records of the latest run with their reasons, if there are any; fetch them within ``query_errors``.
+        """Refused records of the latest run (of each part) with their reasons; fetch them within ``query_errors``.
 
         They inherit their dataset's terms.
 
@@ -276,12 +276,12 @@ class Door(Sight):
             its_own = "its records have terms of their own, which a refused record does not tell reliably"
             raise self._refusal(dataset, its_own if decision.allowed else decision.reason)
         self._note(dataset, "quarantine")
-        stage = self.ledger.stage(dataset)
-        if stage is None or not stage.quarantine:
+        files = [file for stage in self.ledger.latest_stages(dataset) for file in stage.quarantine]
+        if not files:
             return None
-        listed = ", ".join(map(literal, stage.quarantine))
+        listed = ", ".join(map(literal, files))
         with query_errors():
-            connection = self._warehouse.connect(stage.quarantine)
+            connection = self._warehouse.connect(files)
             return connection.sql(f'FROM read_parquet([{listed}]) ORDER BY source, "table", "column", "check", value')
 
     def _refusal(self, dataset: str, reason: str) -> QueryError:
@@ -348,6 +348,11 @@ def _no_such_table(name: str, names: frozenset[str]) -> tuple[str, str]:
     near = get_close_matches(name, [*names, *short], n=1)
     hint = f"did you mean {short.get(near[0], near[0])}? " if near else ""
     return f"there is no table {name!r} here", f'{hint}`winnow query "FROM catalog.tables"` lists them'
+
+
+def _by_name(version: Version) -> str:
+    """Parts that were made at different times may differ in their columns."""
+    return ", union_by_name = true" if len(version.parts) > 1 else ""
 
 
 def _terms_row(said: RowTerms, in_force: Terms) -> str:

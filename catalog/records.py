@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict
 Origin = Literal["source", "sample", "override"]
 RowGate = Literal["structure", "science"]
 Profile = Literal["open", "noncommercial", "internal"]
+ALL = "all"
+"""The one part of a dataset whose source has no parts."""
 
 
 class Record(BaseModel):
@@ -32,6 +34,7 @@ class Snapshot(Record):
     """A source's bytes as fetched. ``validator`` is what tells a changed source without a download."""
 
     dataset: str
+    part: str = ALL
     uri: str
     origin: Origin
     sha256: str
@@ -85,6 +88,7 @@ class GateReport(Record):
     """What the gates said of one staging. ``commit`` refuses without ``passed``."""
 
     dataset: str
+    part: str = ALL
     run_id: str
     fingerprint: str
     tables: tuple[TableReport, ...]
@@ -123,23 +127,28 @@ class Found(Record):
 
 
 class StagedTable(Record):
-    """Parquet data files of one table that no Iceberg snapshot refers to yet."""
+    """Parquet data files of one table that no Iceberg snapshot refers to yet.
+
+    ``repeats`` are the rows whose key an earlier row has; None where only a look at all rows can tell.
+    """
 
     table: str
     files: tuple[str, ...]
     rows: int
     bytes: int
     row_terms: tuple[RowTerms, ...]
+    repeats: int | None = None
 
 
 class Stage(Record):
-    """All that one run staged.
+    """All that one run staged: the whole dataset, or one part of it.
 
     ``base_version`` is the latest version then (0: none); ``seconds`` says how long each step took; ``found`` are
     the licence words in the source's own bytes, ``row_rules`` the contract's rules for single rows.
     """
 
     dataset: str
+    part: str = ALL
     run_id: str
     fingerprint: str
     base_version: int
@@ -164,8 +173,35 @@ class VersionTable(Record):
     row_terms: tuple[RowTerms, ...]
 
 
+class PartTable(Record):
+    """What one part has of one table of a version."""
+
+    table: str
+    rows: int
+    bytes: int
+    row_terms: tuple[RowTerms, ...]
+
+
+class VersionPart(Record):
+    """One part of a version: the run that made its rows, and of which bytes."""
+
+    name: str
+    fingerprint: str
+    origin: Origin
+    snapshot_sha256: str
+    run_id: str
+    tables: tuple[PartTable, ...]
+    found: tuple[Found, ...] = ()
+    row_rules: str = ""
+
+
 class Version(Record):
-    """One committed, immutable state of one dataset."""
+    """One committed, immutable state of one dataset.
+
+    Of a dataset with parts ``run_id`` is the run that made this version, by replacing one of ``parts``;
+    ``fingerprint`` and ``snapshot_sha256`` are over those of all parts, and what is said of rows, words found and rules
+    is theirs together.
+    """
 
     dataset: str
     number: int
@@ -177,9 +213,23 @@ class Version(Record):
     committed_at: datetime
     found: tuple[Found, ...] = ()
     row_rules: str = ""
+    parts: tuple[VersionPart, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.dataset}@{self.number}"
+
+    @property
+    def made_of(self) -> tuple[VersionPart, ...]:
+        """Its parts; the one that is all of it where the dataset has none."""
+        if self.parts:
+            return self.parts
+        tables = tuple(PartTable(**table.model_dump(include=set(PartTable.model_fields))) for table in self.tables)
+        about = self.model_dump(include=set(VersionPart.model_fields) - {"tables"})
+        return (VersionPart(name=ALL, tables=tables, **about),)
+
+    def part(self, name: str) -> VersionPart | None:
+        """One of its parts, or None."""
+        return next((part for part in self.made_of if part.name == name), None)
 
 
 class Decision(Record):
@@ -196,6 +246,7 @@ class Withdrawal(Record):
     """The tombstone of a version: who took it back, when and why.
 
     ``contract`` is the contract's identity, terms included, so that the same bytes under the same contract stay out.
+    ``snapshots`` are the bytes that were taken back, part by part; none stand for ``snapshot_sha256``.
     """
 
     dataset: str
@@ -205,6 +256,12 @@ class Withdrawal(Record):
     reason: str
     snapshot_sha256: str
     contract: str
+    snapshots: tuple[str, ...] = ()
+
+    @property
+    def taken_back(self) -> frozenset[str]:
+        """The sha256 of all bytes that were taken back."""
+        return frozenset(self.snapshots or (self.snapshot_sha256,))
 
     def __str__(self) -> str:
         return f"{self.dataset}@{self.number}"

@@ -144,6 +144,28 @@ class View(BaseModel):
     sql: str
 
 
+class Ratio(BaseModel):
+    """A table gate: a number that SQL makes of all staged rows of one dataset, and the bounds it must keep.
+
+    Null (nothing to divide by) passes, and so do tables of fewer rows than ``min_rows``: chance rules there.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    description: str
+    sql: str = Field(description="one SQL aggregate over the table's columns")
+    least: float
+    most: float
+    min_rows: int = Field(1, ge=1, description="fewest rows for which the ratio is judged")
+
+    @model_validator(mode="after")
+    def _bounds_agree(self) -> Ratio:
+        if self.least > self.most:
+            raise ValueError("`least` is more than `most`")
+        return self
+
+
 class Table(BaseModel):
     """A canonical schema that many datasets map into."""
 
@@ -157,6 +179,7 @@ class Table(BaseModel):
     transform: str | None = Field(None, description="the module in assets/transforms that runs before the mapping")
     columns: tuple[Column, ...] = Field(min_length=1)
     science: tuple[str, ...] = Field(min_length=3, description="named checks in validations/science")
+    ratios: tuple[Ratio, ...] = Field((), description="table gates on all rows of a dataset together")
     views: tuple[View, ...] = ()
     attribution: tuple[str, ...] = Field((), description="columns that name whom a row is to be credited to")
 

@@ -23,12 +23,13 @@ from sqlalchemy.exc import IntegrityError
 from catalog import parquet
 from catalog.database import create_tables, open_engine, reaching
 from catalog.errors import CatalogError, StorageError
-from catalog.records import Stage, StagedTable, Version, VersionTable
+from catalog.iceberg import emptied, evolve, is_empty, referred
+from catalog.parts import replaced_parts, version_table
+from catalog.records import ALL, Stage, StagedTable, Version, VersionPart, VersionTable
 from catalog.sql_types import literal
 from catalog.store import is_local, open_store, storing
 from catalog.table import Table
 
-_EMPTY = "winnow.withdrawn"  # marks the empty snapshot that stands for a withdrawn one
 _OWN = re.compile(r"(\w+/\w+__\w+/(data|metadata)|quarantine/\w+/\w+)/")
 
 
@@ -52,7 +53,7 @@ class Warehouse:
     # -- writing ------------------------------------------------------------------------------------
 
     def stage(
-        self, batches: Iterable[pa.RecordBatch], dataset: str, table: Table, run_id: str, part: str = "all"
+        self, batches: Iterable[pa.RecordBatch], dataset: str, table: Table, run_id: str, part: str = ALL
     ) -> StagedTable:
         """Write canonical rows as sorted Parquet files that no table refers to yet. Streams; sorts out of core.
 
@@ -73,6 +74,7 @@ class Warehouse:
                 rows=written.rows,
                 bytes=sum(self._filesystem.size(file) for file in files),
                 row_terms=row_terms,
+                repeats=written.repeats,
             )
 
     def put_quarantine(self, rows: pa.Table, dataset: str, run_id: str, index: int) -> str:
@@ -142,42 +144,58 @@ class Warehouse:
         with reaching(self.iceberg.engine), storing(doing, self._scratch):
             yield
 
-    def commit(self, stage: Stage, tables: Sequence[Table]) -> tuple[VersionTable, ...]:
+    def commit(
+        self, stage: Stage, tables: Sequence[Table], current: Version | None = None, kept: Sequence[VersionPart] = ()
+    ) -> tuple[VersionTable, ...]:
         """Make staged files the state of their Iceberg tables. Nothing shows until the ledger records the version.
+
+        Args:
+            stage: what was staged, of the whole dataset or of one part.
+            tables: the contracts of its tables.
+            current: the version in which other parts are.
+            kept: the parts of ``current`` whose files stay as they are.
 
         Raises:
             StorageError: the disk or the object store did not take the metadata.
         """
         contracts = {table.name: table for table in tables}
         with self._at_iceberg(f"committing {stage.dataset}"):
-            return tuple(self._commit_table(stage, staged, contracts[staged.table]) for staged in stage.tables)
+            return tuple(
+                self._commit_table(stage, staged, contracts[staged.table], current if kept else None, kept)
+                for staged in stage.tables
+            )
 
-    def _commit_table(self, stage: Stage, staged: StagedTable, contract: Table) -> VersionTable:
-        from pyiceberg.expressions import AlwaysTrue
-
+    def _commit_table(
+        self, stage: Stage, staged: StagedTable, contract: Table, current: Version | None, kept: Sequence[VersionPart]
+    ) -> VersionTable:
         missing = [file for file in staged.files if not self._filesystem.exists(file)]
         if missing:
             raise CatalogError(
                 f"{stage.dataset}: staged file {missing[0]} is gone",
                 f"run `winnow run {stage.dataset}` again to stage anew",
             )
+        from pyiceberg.expressions import AlwaysFalse, AlwaysTrue, BooleanExpression, In
+
         table = self._open_or_create(stage.dataset, contract)
+        base = next((part for part in current.tables if part.table == staged.table), None) if current else None
+        replaced: BooleanExpression = AlwaysTrue()
+        if current is not None and base is not None:
+            names = replaced_parts(current, kept)
+            replaced = In(term="_part", literals=names) if names else AlwaysFalse()
+            # A run that was cut off before its version was recorded may have left rows that no version has.
+            if table.current_snapshot().snapshot_id != base.iceberg_snapshot:
+                table.manage_snapshots().set_current_snapshot(base.iceberg_snapshot).commit()
+                table = table.refresh()
         with table.transaction() as transaction:
-            if not _is_empty(table):
-                transaction.delete(AlwaysTrue())
+            if not is_empty(table) and replaced != AlwaysFalse():
+                transaction.delete(replaced)
             transaction.add_files(
                 list(staged.files),
                 snapshot_properties={"winnow.run": stage.run_id, "winnow.fingerprint": stage.fingerprint},
-                check_duplicate_files=False,  # the delete above already dropped every older file
+                check_duplicate_files=False,  # no staged file lies where another one lay
             )
-        return VersionTable(
-            table=staged.table,
-            iceberg_table=".".join(table.name()),
-            iceberg_snapshot=table.refresh().current_snapshot().snapshot_id,
-            rows=staged.rows,
-            bytes=staged.bytes,
-            row_terms=staged.row_terms,
-        )
+        snapshot = table.refresh().current_snapshot().snapshot_id
+        return version_table(staged, kept, ".".join(table.name()), snapshot)
 
     def _open_or_create(self, dataset: str, contract: Table) -> Any:
         from pyiceberg.exceptions import NoSuchTableError
@@ -200,7 +218,7 @@ class Warehouse:
             with table.update_spec() as spec:
                 spec.add_identity("_part")
             return table.refresh()
-        _evolve(table, contract.arrow_schema)
+        evolve(table, contract.arrow_schema)
         return table.refresh()
 
     # -- reading ------------------------------------------------------------------------------------
@@ -254,9 +272,9 @@ class Warehouse:
         with self._at_iceberg("vacuum"):
             for namespace in self.iceberg.list_namespaces():
                 for identifier in self.iceberg.list_tables(namespace):
-                    referred, shown = _referred(".".join(identifier), versions, withdrawn)
-                    if referred:
-                        keep |= self._expire(identifier, referred, shown)
+                    standing, shown = referred(".".join(identifier), versions, withdrawn)
+                    if standing:
+                        keep |= self._expire(identifier, standing, shown)
                     else:
                         self.iceberg.drop_table(identifier)
             return self._remove_all_but(keep, self.root)
@@ -289,7 +307,7 @@ class Warehouse:
                 identifier = tuple(part.iceberg_table.split("."))
                 keep: set[str] = set()
                 with contextlib.suppress(NoSuchTableError):  # vacuum drops a table that no version is in
-                    keep = self._expire(identifier, *_referred(part.iceberg_table, versions, withdrawn), history=False)
+                    keep = self._expire(identifier, *referred(part.iceberg_table, versions, withdrawn), history=False)
                 removed += self._remove_all_but(keep | spared, f"{self.root}/{'/'.join(identifier)}")[0]
             removed += self._remove_all_but(spared, f"{self.root}/quarantine/{version.dataset}")[0]
         return removed
@@ -310,7 +328,7 @@ class Warehouse:
         return str(self._filesystem._strip_protocol(path))
 
     def _expire(
-        self, identifier: tuple[str, ...], referred: Sequence[int], shown: int | None, history: bool = True
+        self, identifier: tuple[str, ...], standing: Sequence[int], shown: int | None, history: bool = True
     ) -> set[str]:
         """Expire all snapshots but these, make one current (an empty one, if None); the files that are still needed.
 
@@ -318,10 +336,10 @@ class Warehouse:
         """
         table = self.iceberg.load_table(identifier)
         if shown is None:
-            shown = _emptied(table)
+            shown = emptied(table)
         elif table.current_snapshot().snapshot_id != shown:
             table.manage_snapshots().set_current_snapshot(shown).commit()
-        kept = {*referred, shown}
+        kept = {*standing, shown}
         unreferred = [each.snapshot_id for each in table.refresh().snapshots() if each.snapshot_id not in kept]
         if unreferred:
             table.maintenance.expire_snapshots().by_ids(unreferred).commit()
@@ -335,56 +353,3 @@ class Warehouse:
                 keep.add(manifest.manifest_path)
                 keep.update(entry.data_file.file_path for entry in manifest.fetch_manifest_entry(table.io))
         return set(map(self._strip, keep))
-
-
-def _referred(
-    iceberg_table: str, versions: Sequence[Version], withdrawn: Sequence[Version]
-) -> tuple[list[int], int | None]:
-    """The snapshots of a table that versions refer to, and the one to show: None if its newest version is withdrawn."""
-
-    def snapshots(of: Sequence[Version]) -> list[tuple[int, int]]:
-        parts = ((version.number, part) for version in of for part in version.tables)
-        return sorted((number, part.iceberg_snapshot) for number, part in parts if part.iceberg_table == iceberg_table)
-
-    standing, gone = snapshots(versions), snapshots(withdrawn)
-    newest = standing[-1] if standing and (not gone or standing[-1][0] > gone[-1][0]) else None
-    return [snapshot for _, snapshot in standing], newest and newest[1]
-
-
-def _is_empty(table: Any) -> bool:
-    """Whether nothing was ever committed to a table, or what was committed last was withdrawn."""
-    current = table.current_snapshot()
-    return current is None or (current.summary is not None and _EMPTY in current.summary.additional_properties)
-
-
-def _emptied(table: Any) -> int:
-    """Make an empty snapshot the current one, and give its id."""
-    from pyiceberg.expressions import AlwaysTrue
-
-    if not _is_empty(table):
-        with table.transaction() as transaction:
-            transaction.delete(AlwaysTrue())
-            # A second snapshot: the first one's manifest tells of the files that it deletes, bounds included.
-            transaction.append(table.schema().as_arrow().empty_table(), snapshot_properties={_EMPTY: "true"})
-    return int(table.refresh().current_snapshot().snapshot_id)
-
-
-def _evolve(table: Any, schema: pa.Schema) -> None:
-    """Let an existing Iceberg table follow its contract: new columns are added, those given up are dropped."""
-    from pyiceberg.exceptions import ValidationError
-
-    present = [field.name for field in table.schema().fields]
-    surplus = [name for name in present if name not in schema.names]
-    try:
-        # Tried first, and not committed: the change proper must allow a column to become required, and so any type.
-        same = [field.with_nullable(True) for field in schema if field.name in present]
-        table.update_schema().union_by_name(pa.schema(same))
-        with table.update_schema(allow_incompatible_changes=True) as update:
-            update.union_by_name(schema)
-            for name in surplus:
-                update.delete_column(name)
-    except (ValueError, TypeError, ValidationError) as error:
-        raise CatalogError(
-            f"table {'.'.join(table.name())} cannot follow its contract: {error}",
-            "a column may be added, dropped or widened; for another type give it another name",
-        ) from error

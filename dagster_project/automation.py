@@ -11,6 +11,7 @@ from catalog.dataset import Dataset
 from catalog.errors import SourceError, WinnowError
 from dagster_project.component import dataset_keys
 from dagster_project.curate import address
+from dagster_project.jobs import job_name, part_job
 from dagster_project.privacy import is_private
 from dagster_project.resources import HouseResource
 
@@ -24,6 +25,8 @@ def schedules(datasets: Sequence[Dataset]) -> list[dg.ScheduleDefinition]:
 
 def _schedule(dataset: Dataset, cron: str) -> dg.ScheduleDefinition:
     name = dataset.name.replace("/", "_")
+    if dataset.source.parts:
+        return _part_schedule(dataset, name, cron)
     # A job of its own, so that the page of an asset shows this schedule and no other dataset's.
     return dg.ScheduleDefinition(
         name=name,
@@ -34,6 +37,23 @@ def _schedule(dataset: Dataset, cron: str) -> dg.ScheduleDefinition:
     )
 
 
+def _part_schedule(dataset: Dataset, name: str, cron: str) -> dg.ScheduleDefinition:
+    """As many runs as the dataset has parts, each at the same time."""
+
+    @dg.schedule(
+        name=name,
+        cron_schedule=cron,
+        execution_timezone="UTC",
+        job=part_job(dataset),
+        description=f"Curate {dataset.title}, part by part",
+    )
+    def every_part(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest]:
+        for part in dataset.parts:
+            yield dg.RunRequest(run_key=f"{context.scheduled_execution_time.isoformat()} {part}", partition_key=part)
+
+    return every_part
+
+
 def source_sensor(datasets: Sequence[Dataset]) -> dg.SensorDefinition:
     """A sensor that asks every source once an hour whether it changed (ETag, size, mtime), without a download.
 
@@ -41,12 +61,14 @@ def source_sensor(datasets: Sequence[Dataset]) -> dg.SensorDefinition:
     on samples, are a person's choice. A state of a source is asked for once, so a run that fails is not repeated.
     """
     watched = [dataset for dataset in datasets if dataset.source.uri]
-    keys = sorted({key for dataset in watched for key in dataset_keys(dataset)})
+    keys = sorted({key for dataset in watched if not dataset.source.parts for key in dataset_keys(dataset)})
+    words = "Curate datasets whose source has changed"
+    whole = [dg.define_asset_job("changed_sources", keys, description=words)] if keys else []
 
     @dg.sensor(
         name="changed_sources",
         minimum_interval_seconds=3600,
-        job=dg.define_asset_job("changed_sources", keys, description="Curate datasets whose source has changed"),
+        jobs=[*whole, *(part_job(dataset) for dataset in watched if dataset.source.parts)],
         description="Curate the datasets whose source has another ETag, size or time of change than when last fetched",
     )
     def changed_sources(
@@ -54,21 +76,25 @@ def source_sensor(datasets: Sequence[Dataset]) -> dg.SensorDefinition:
     ) -> Iterator[dg.RunRequest | dg.SkipReason]:
         house = winnow.house()
         fetched = [
-            (dataset, snapshot.validator)
+            (dataset, part, snapshot.validator)
             for dataset in watched
-            if (snapshot := house.ledger.snapshot(dataset.name, dataset.source.uri))
+            for part in dataset.parts
+            if (snapshot := house.ledger.snapshot(dataset.name, address(dataset, part=part).uri))
         ]
         troubles = []
         changed = 0
-        for dataset, news in _ask(fetched):
+        for dataset, part, news in _ask(fetched):
             if isinstance(news, WinnowError):
                 why = "its address is not told here" if is_private(house, dataset) else news.problem
                 troubles.append(f"{dataset.name} cannot be asked: {why}")
                 context.log.warning(troubles[-1])
             elif news:
                 changed += 1
+                name = f"{dataset.name}:{part}" if dataset.source.parts else dataset.name
                 yield dg.RunRequest(
-                    run_key=hashlib.sha256(f"{dataset.name}:{news}".encode()).hexdigest(),
+                    run_key=hashlib.sha256(f"{name}:{news}".encode()).hexdigest(),
+                    job_name=job_name(dataset) if dataset.source.parts else "changed_sources",
+                    partition_key=part if dataset.source.parts else None,
                     asset_selection=dataset_keys(dataset),
                     tags={"winnow/dataset": dataset.name.replace("/", ".")},
                 )
@@ -79,18 +105,18 @@ def source_sensor(datasets: Sequence[Dataset]) -> dg.SensorDefinition:
     return changed_sources
 
 
-def _ask(fetched: Sequence[tuple[Dataset, str]]) -> Iterator[tuple[Dataset, str | WinnowError | None]]:
+def _ask(fetched: Sequence[tuple[Dataset, str, str]]) -> Iterator[tuple[Dataset, str, str | WinnowError | None]]:
     """What is new at every source, or why it cannot be told; all at once, and not for longer than PATIENCE."""
     pool = ThreadPoolExecutor(max_workers=16)
-    asked = [(dataset, pool.submit(_news, dataset, validator)) for dataset, validator in fetched]
-    wait([answer for _, answer in asked], timeout=PATIENCE)
+    asked = [(dataset, part, pool.submit(_news, dataset, part, validator)) for dataset, part, validator in fetched]
+    wait([answer for *_, answer in asked], timeout=PATIENCE)
     pool.shutdown(wait=False, cancel_futures=True)
-    for dataset, answer in asked:
-        yield dataset, _answered(answer)
+    for dataset, part, answer in asked:
+        yield dataset, part, _answered(answer)
 
 
-def _news(dataset: Dataset, before: str) -> str | None:
-    where = address(dataset)
+def _news(dataset: Dataset, part: str, before: str) -> str | None:
+    where = address(dataset, part=part)
     now = probe(where)
     if now == before:
         return None

@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -169,8 +169,9 @@ def list_(as_json: bool, profile: str) -> None:
 @click.argument("datasets", nargs=-1, metavar="[DATASET]...")
 @click.option("--sample", is_flag=True, help="Use the bundled samples instead of the real sources.")
 @click.option("--source", metavar="URI", help="Take one dataset's bytes from here: a file, a folder, http(s) or s3.")
+@click.option("--part", "parts", multiple=True, metavar="PART", help="Only this part of one dataset; repeatable.")
 @click.option("--jobs", default=1, show_default=True, type=click.IntRange(1), help="Processes to spread the work over.")
-def run(datasets: tuple[str, ...], sample: bool, source: str | None, jobs: int) -> None:
+def run(datasets: tuple[str, ...], sample: bool, source: str | None, parts: tuple[str, ...], jobs: int) -> None:
     """Curate DATASETs (all, if none is named): fetch, read, harmonise, gate, publish.
 
     Runs through Dagster, so `winnow ui` shows it. Unchanged bytes are not parsed again and make no new version.
@@ -181,6 +182,7 @@ def run(datasets: tuple[str, ...], sample: bool, source: str | None, jobs: int) 
       winnow run genomics/clinvar                       from where its owner publishes it
       winnow run --sample                               all datasets, from the bundled samples
       winnow run crystals/cod --source folder/of/cifs   from your own copy
+      winnow run genomics/gnomad_exomes --part 21       one part; the version keeps the others
     """  # noqa: D301
     from catalog.dataset import load_dataset, sound_datasets
 
@@ -190,6 +192,7 @@ def run(datasets: tuple[str, ...], sample: bool, source: str | None, jobs: int) 
     # Who names a dataset without an address is told so; who asks for all is asked to fetch what can be fetched.
     unpublished = [dataset for dataset in sound if dataset.source.uri is None] if not (datasets or sample) else []
     chosen = [dataset for dataset in sound if dataset not in unpublished]
+    _refuse_parts(chosen, parts, sample, source)
     if source and "://" not in source:
         source = str(Path(source).absolute())
     from dagster_project import run as runs
@@ -198,7 +201,7 @@ def run(datasets: tuple[str, ...], sample: bool, source: str | None, jobs: int) 
     house = _house()
     try:
         with show.progress([dataset.name for dataset in chosen]) as handler, runs.listening(handler):
-            outcomes = runs.run(house, chosen, sample, source, jobs)
+            outcomes = runs.run(house, chosen, sample, source, jobs, parts)
             outcomes += runs.no_source(house, unpublished) + runs.not_run(house, broken)
     except KeyboardInterrupt:
         click.echo("interrupted: nothing was published; the same command goes on where this one stopped", err=True)
@@ -208,6 +211,18 @@ def run(datasets: tuple[str, ...], sample: bool, source: str | None, jobs: int) 
         _leave_interrupted()
     if not all(outcome.succeeded for outcome in outcomes):
         sys.exit(REFUSED)
+
+
+def _refuse_parts(chosen: Sequence[Dataset], parts: Sequence[str], sample: bool, source: str | None) -> None:
+    from catalog.dataset import PART
+
+    if parts and (sample or len(chosen) != 1 or not chosen[0].source.parts):
+        raise click.UsageError("--part goes with exactly one DATASET whose source has parts, and not with --sample")
+    for part in parts:
+        if part not in chosen[0].parts:
+            raise click.UsageError(f"there is no part {part!r}; the parts are: {', '.join(chosen[0].parts)}")
+    if source and chosen[0].source.parts and PART not in source and len(parts) != 1:
+        raise click.UsageError(f"{chosen[0].name} has parts: give --part for what --source is, or write {PART} in it")
 
 
 @main.command(short_help="Give the contributor's verdict on datasets.")

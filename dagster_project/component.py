@@ -13,14 +13,16 @@ from catalog.derived import Derived as DerivedContract
 from catalog.derived import read_derived
 from catalog.errors import ContractError
 from catalog.query import Door
-from catalog.records import Snapshot, Stage, Version
+from catalog.records import ALL, Snapshot, Stage, Version
 from catalog.rights.embargo import utc_day
 from dagster_project import curate
-from dagster_project.metadata import check_result, published_metadata, raw_metadata, staged_metadata
+from dagster_project.metadata import check_result, complete_result, published_metadata, raw_metadata, staged_metadata
 from dagster_project.privacy import Confidant, is_private, told
 from dagster_project.resources import HouseResource
 
 GATES = ("structure", "expectations", "science", "terms")
+LAYERS = ("raw", "staged", "published")
+COMPLETE = "complete"
 
 
 class SourceConfig(dg.Config):
@@ -154,7 +156,12 @@ def _about(contract: Contract, layer: str, kind: str) -> dict[str, Any]:
         "tags": {"dataset": contract.name.replace("/", ".")},
         "metadata": _yaml_reference(contract.folder / "defs.yaml"),
         "io_manager_key": "ledger",
+        "partitions_def": dg.StaticPartitionsDefinition(list(contract.parts)) if contract.source.parts else None,
     }
+
+
+def _part(context: dg.AssetExecutionContext) -> str:
+    return context.partition_key if context.has_partition_key else ALL
 
 
 def _yaml_reference(path: Path) -> dict[str, Any]:
@@ -170,8 +177,9 @@ def _raw(contract: Contract) -> dg.AssetsDefinition:
     def raw(context: dg.AssetExecutionContext, config: SourceConfig, winnow: HouseResource) -> dg.Output[Snapshot]:
         house = winnow.house()
         with told(Confidant(house, contract, context.run.run_id)):
-            where = curate.address(contract, config.sample, config.source)
-            snapshot = curate.fetch(house, contract, where)
+            part = _part(context)
+            where = curate.address(contract, config.sample, config.source, part)
+            snapshot = curate.fetch(house, contract, where, part)
             metadata = raw_metadata(house, contract, snapshot)
         return dg.Output(snapshot, metadata=metadata)
 
@@ -203,13 +211,24 @@ def _staged(contract: Contract) -> dg.AssetsDefinition:
 
 
 def _published(contract: Contract) -> dg.AssetsDefinition:
-    @dg.asset(**_about(contract, "published", "iceberg"), ins={"stage": dg.AssetIn(asset_key("staged", contract.name))})
-    def published(context: dg.AssetExecutionContext, stage: Stage, winnow: HouseResource) -> dg.Output[Version]:
+    about = _about(contract, "published", "iceberg")
+    complete = dg.AssetCheckSpec(COMPLETE, asset=about["key"], description="Every part of the source is published.")
+
+    @dg.asset(
+        **about,
+        ins={"stage": dg.AssetIn(asset_key("staged", contract.name))},
+        check_specs=[complete] if contract.source.parts else [],
+    )
+    def published(
+        context: dg.AssetExecutionContext, stage: Stage, winnow: HouseResource
+    ) -> Iterator[dg.Output[Version] | dg.AssetCheckResult]:
         house = winnow.house()
         with told(Confidant(house, contract, context.run.run_id)):
             version = curate.commit(house, contract, stage)
             metadata = published_metadata(house, contract, version)
-        return dg.Output(version, metadata=metadata)
+        yield dg.Output(version, metadata=metadata)
+        if contract.source.parts:
+            yield complete_result(contract, version)
 
     assert isinstance(published, dg.AssetsDefinition)
     return published

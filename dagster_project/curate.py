@@ -23,14 +23,15 @@ from assets.readers import known_format, reader
 from assets.snapshot import Address
 from assets.snapshot import fetch as fetch_snapshot
 from assets.source import is_text
-from catalog.dataset import Dataset
-from catalog.errors import ContractError, GateError, HarmoniseError, SourceError, VersionConflictError
+from catalog.dataset import PART, Dataset
+from catalog.errors import ContractError, GateError, HarmoniseError, SourceError
 from catalog.ledger import Ledger
+from catalog.parts import further_from_source
 from catalog.records import (
+    ALL,
     Check,
     Found,
     GateReport,
-    Origin,
     Snapshot,
     Stage,
     StagedTable,
@@ -39,14 +40,15 @@ from catalog.records import (
     utc_now,
 )
 from catalog.rights.embargo import utc_day
-from catalog.rights.policy import PERMITTED, decide, effective
 from catalog.table import Table, load_table
 from catalog.warehouse import Warehouse
 from dagster_project.progress import Stopwatch, tell
+from dagster_project.publish import commit as commit
+from dagster_project.publish import refuse_sample_over_source, unchanged
 from dagster_project.settings import Settings
 from dagster_project.streaming import Records, memory_kept, reader_of
 from dagster_project.tombstones import refuse_withdrawn, remove_raw
-from validations.expectations import contested_keys, empty_table, expectations, judge, profile, row_checks
+from validations.expectations import contested_keys, empty_table, expectations, judge, present, profile, row_checks
 from validations.gate import Gate
 from validations.terms import stated_licences, terms_check
 
@@ -82,26 +84,37 @@ class House:
         return Warehouse(self.settings.warehouse, self.settings.catalog, self.settings.home / "tmp")
 
 
-def address(dataset: Dataset, sample: bool = False, override: str | None = None) -> Address:
-    """Where a run takes a dataset's bytes from.
+def address(dataset: Dataset, sample: bool = False, override: str | None = None, part: str | None = None) -> Address:
+    """Where a run takes the bytes of a dataset from, or of one part of it (by default the one that has a sample).
 
     Raises:
-        SourceError: its owner publishes none, and neither the sample nor another address was asked for.
+        SourceError: its owner publishes none, and neither the sample nor another address was asked for; or the
+            sample is of another part.
     """
+    part = part or dataset.sample_part
     if override is not None:
-        return Address(override, "override", None, dataset.source.storage_options)
+        return Address(override.replace(PART, part), "override", None, dataset.source.storage_options)
     if sample:
+        if part != dataset.sample_part:
+            raise SourceError(
+                f"{dataset.name}: the bundled sample is of part {dataset.sample_part}, not of {part}",
+                f"run part {dataset.sample_part} with the sample, or {part} from its source",
+            )
         return Address(str(dataset.sample_path), "sample")
     if dataset.source.uri is None:
         raise SourceError(
             f"{dataset.name} has no public location: {dataset.source.unpublished}",
             f"`winnow run {dataset.name} --sample`, or give the bytes with `--source URI`",
         )
-    return Address(dataset.source.uri, "source", dataset.source.sha256, dataset.source.storage_options)
+    return Address(
+        dataset.source.uri.replace(PART, part), "source", dataset.source.sha256, dataset.source.storage_options
+    )
 
 
-def fetch(house: House, dataset: Dataset, where: Address) -> Snapshot:
-    """Fetch the source's bytes, or find them unchanged; the ledger notes a new snapshot.
+def fetch(house: House, dataset: Dataset, where: Address, part: str | None = None) -> Snapshot:
+    """Fetch the bytes of a part (by default the one that has a sample), or find them unchanged.
+
+    The ledger notes a new snapshot.
 
     Raises:
         SourceError: the bytes cannot be had, or their address cannot be written down.
@@ -120,6 +133,7 @@ def fetch(house: House, dataset: Dataset, where: Address) -> Snapshot:
         tell(dataset.name, "fetch", done, total)
 
     snapshot = fetch_snapshot(dataset.name, where, house.settings.raw, previous, house.clock(), progress)
+    snapshot = snapshot.model_copy(update={"part": part or dataset.sample_part})
     try:
         refuse_withdrawn(house.ledger, dataset, snapshot.sha256)
     except GateError:
@@ -137,6 +151,7 @@ def fingerprint(dataset: Dataset, snapshot: Snapshot) -> str:
     parts = [
         snapshot.sha256,
         *names,
+        *([snapshot.part] if snapshot.part != ALL else []),
         dataset.identity(),
         *(json.dumps(table.identity(), sort_keys=True) for table in tables),
     ]
@@ -164,19 +179,20 @@ def stage(house: House, dataset: Dataset, snapshot: Snapshot, run_id: str) -> tu
     """Read, harmonise, gate and stage every table; nothing is visible yet. A refusal is in the report, not raised.
 
     Raises:
-        BusyError: another run is at work on this dataset.
+        BusyError: another run is at work on this part of the dataset.
         GateError: a version of these bytes was withdrawn.
         WinnowError: the source cannot be read, or does not fit the contract.
     """
-    with house.ledger.hold(dataset.name):
+    with house.ledger.hold(dataset.name, snapshot.part):
         current = house.ledger.current(dataset.name)
+        before = current.part(snapshot.part) if current else None
         print_ = fingerprint(dataset, snapshot)
-        if current is not None and current.fingerprint == print_:
-            report = house.ledger.report(dataset.name, current.run_id)
+        if current is not None and before is not None and before.fingerprint == print_:
+            report = house.ledger.report(dataset.name, before.run_id, before.name)
             if report is not None:
-                return _unchanged(current), report
+                return unchanged(current, before), report
         refuse_withdrawn(house.ledger, dataset, snapshot.sha256)
-        _refuse_sample_over_source(current, snapshot)
+        refuse_sample_over_source(current, snapshot.origin)
         staging = _Staging(house, dataset, snapshot, run_id, print_, current)
         done, report = staging.run()
         house.ledger.record_report(report)
@@ -184,69 +200,6 @@ def stage(house: House, dataset: Dataset, snapshot: Snapshot, run_id: str) -> tu
         if not report.passed:
             house.warehouse.discard([file for table in done.tables for file in table.files])
         return done, report
-
-
-def commit(house: House, dataset: Dataset, staged: Stage) -> Version:
-    """Publish a stage as the next version, if its gate report in the ledger passes.
-
-    Raises:
-        GateError: there is no passing report for it, or a version of its bytes was withdrawn.
-        VersionConflictError: another version was committed since it was staged.
-    """
-    with house.ledger.hold(dataset.name):
-        current = house.ledger.current(dataset.name)
-        if current is not None and current.fingerprint == staged.fingerprint:
-            return current
-        refuse_withdrawn(house.ledger, dataset, staged.snapshot_sha256)
-        house.ledger.passed_report(staged)
-        newest = house.ledger.recorded(dataset.name)
-        if (newest.number if newest else 0) != staged.base_version:
-            raise VersionConflictError(
-                f"{newest} was committed after this run had staged", f"run `winnow run {dataset.name}` again"
-            )
-        tell(dataset.name, "commit", 0, None)
-        tables = house.warehouse.commit(staged, [load_table(table.table) for table in staged.tables])
-        version = Version(
-            dataset=dataset.name,
-            number=staged.base_version + 1,
-            fingerprint=staged.fingerprint,
-            origin=staged.origin,
-            snapshot_sha256=staged.snapshot_sha256,
-            run_id=staged.run_id,
-            tables=tables,
-            committed_at=house.clock(),
-            found=staged.found,
-            row_rules=staged.row_rules,
-        )
-        house.ledger.record_version(version)
-        for name in PERMITTED:
-            decision = decide(effective(dataset.terms, None, None, version.found), name, utc_day(house.clock()))
-            house.ledger.record_decision(dataset.name, "commit", decision, house.clock())
-        return version
-
-
-def _refuse_sample_over_source(current: Version | None, snapshot: Snapshot) -> None:
-    if current is not None and snapshot.origin == "sample" and current.origin != "sample":
-        raise GateError(
-            f"{current} was curated from the real source; the bundled sample would replace it",
-            "run samples in another WINNOW_HOME",
-        )
-
-
-def _unchanged(current: Version) -> Stage:
-    return Stage(
-        dataset=current.dataset,
-        run_id=current.run_id,
-        fingerprint=current.fingerprint,
-        base_version=current.number,
-        origin=current.origin,
-        snapshot_sha256=current.snapshot_sha256,
-        tables=(),
-        quarantine=(),
-        unchanged=True,
-        found=current.found,
-        row_rules=current.row_rules,
-    )
 
 
 @dataclass
@@ -286,6 +239,7 @@ class _Staging:
         newest = self.house.ledger.recorded(self.dataset.name)
         stage = Stage(
             dataset=self.dataset.name,
+            part=self.snapshot.part,
             run_id=self.run_id,
             fingerprint=self.fingerprint,
             base_version=newest.number if newest else 0,  # a withdrawn version's number is not used again
@@ -299,6 +253,7 @@ class _Staging:
         )
         gates = GateReport(
             dataset=self.dataset.name,
+            part=self.snapshot.part,
             run_id=self.run_id,
             fingerprint=self.fingerprint,
             tables=tuple(reports),
@@ -315,7 +270,7 @@ class _Staging:
         staged, report = self._pass(table, frozenset())
         self.staged.append(staged)
         with self._files(staged) as files:
-            measured = profile(files, staged.files, expected)
+            measured = profile(files, staged, expected)
             contested = contested_keys(files, staged.files, table) if measured.get("duplicate_keys") else frozenset()
         if contested:
             # Which rows share a key shows only when all are staged; a second pass keeps the first of each.
@@ -323,7 +278,7 @@ class _Staging:
             staged, report = self._pass(table, contested)
             self.staged[-1] = staged
             with self._files(staged) as files:
-                measured = profile(files, staged.files, expected)
+                measured = profile(files, staged, expected)
         self.quarantine += self.refused
         self.refused = []
         if staged.files and self.dataset.terms.row_licence is None:
@@ -331,6 +286,9 @@ class _Staging:
                 self.found += stated_licences(files, staged.files, table)
         with self.clock.step("expectations"):
             checks = judge(table.name, measured, expected) if staged.files else [empty_table(table.name, staged)]
+        if staged.files and self.snapshot.origin == "source":
+            with self._files(staged) as files:
+                checks = [*checks, *present(files, staged, table, self.dataset.gates.present_in(self.snapshot.part))]
         return report, [*row_checks(report, self.dataset.gates), *checks]
 
     def _pass(self, table: Table, contested: frozenset[str]) -> tuple[StagedTable, TableReport]:
@@ -345,13 +303,13 @@ class _Staging:
             source = read(self.snapshot, options, wanted_columns(self.dataset, table))
             counted = reader_of(source.schema, records.counted(self.clock.pulling("read", source)))
             with self.clock.step("harmonise"):
-                canonical = harmonise(counted, self.dataset, table, key=self.snapshot.sha256)
+                canonical = harmonise(counted, self.dataset, table, self.snapshot.part, key=self.snapshot.sha256)
             kept = gate.keep(reader_of(canonical.schema, self.clock.pulling("harmonise", canonical)))
             # In a thread of its own, so that one batch is judged while the one before it is written.
             gated = ahead(self.clock.pulling("gate", kept))
             with contextlib.closing(gated):
                 waited = self.clock.pulling(None, gated)
-                staged = self.house.warehouse.stage(waited, self.dataset.name, table, self.run_id)
+                staged = self.house.warehouse.stage(waited, self.dataset.name, table, self.run_id, self.snapshot.part)
         return staged, gate.report(records.read)
 
     @contextlib.contextmanager
@@ -363,11 +321,11 @@ class _Staging:
             yield files
 
     def _previous_rows(self, table: Table) -> int | None:
-        """Rows of the current version; none if that is a sample or an override, and this comes closer to the source."""
-        order: list[Origin] = ["sample", "override", "source"]
-        if self.current is None or order.index(self.current.origin) < order.index(self.snapshot.origin):
+        """Rows of the same part of the current version; none if those are further from the source than these."""
+        before = self.current.part(self.snapshot.part) if self.current else None
+        if before is None or further_from_source(before.origin, self.snapshot.origin):
             return None
-        return next((part.rows for part in self.current.tables if part.table == table.name), None)
+        return next((part.rows for part in before.tables if part.table == table.name), None)
 
     def _refuse(self, rows: pa.Table) -> None:
         index = len(self.quarantine) + len(self.refused)

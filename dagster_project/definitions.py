@@ -8,7 +8,7 @@ from catalog.dataset import FOLDER, sound_datasets
 from catalog.derived import sound_derived
 from dagster_project.automation import schedules, source_sensor
 from dagster_project.component import broken_asset, dataset_assets, derived_asset
-from dagster_project.jobs import CURATE, table_assets
+from dagster_project.jobs import curate_jobs, table_assets
 from dagster_project.release_assets import embargo_schedule, release_assets, review_checks
 from dagster_project.resources import HouseResource, LedgerIOManager
 
@@ -29,7 +29,7 @@ def definitions(folder: Path = FOLDER) -> dg.Definitions:
             *(broken_asset(name, error, "table") for name, error in broken_derived.items()),
             *release_assets(datasets),
         ],
-        jobs=[CURATE],
+        jobs=curate_jobs(datasets),
         asset_checks=review_checks(datasets),
         schedules=[*schedules(datasets), embargo_schedule(datasets)],
         # Dagster takes no sensor over nothing.

@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 
 from catalog.dataset import Dataset
+from catalog.parts import missing_parts, parts_in_words
 from catalog.query import Door
 from catalog.records import GateReport, Snapshot, Stage, Version
 from catalog.rights.embargo import utc_day
@@ -163,6 +164,19 @@ def check_result(gate: str, report: GateReport, private: bool) -> dg.AssetCheckR
             "refused": len(refused),
             "verdicts": dg.MetadataValue.md(markdown(columns, rows)),
         },
+    )
+
+
+def complete_result(dataset: Dataset, version: Version) -> dg.AssetCheckResult:
+    """Whether a version has all parts that the contract names; a warning, as parts may come one by one."""
+    missing = missing_parts(version, dataset.parts)
+    has = f"{version} has {parts_in_words(version, dataset.parts)} parts"
+    return dg.AssetCheckResult(
+        check_name="complete",
+        passed=not missing,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=has,
+        metadata={"missing": ", ".join(missing) or "none"},
     )
 
 

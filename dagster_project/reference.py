@@ -26,6 +26,8 @@ from dagster_project.cli import main as command_line
 from validations.science import science_checks
 
 _COLUMNS = "\n| column | type | unit | term | required | description | checks |\n|---|---|---|---|---|---|---|"
+# Pages that are written from data which lies beside the repository.
+OTHERS = frozenset({"vcf-conformance.md"})
 _NOTE = "<!-- Written by `make docs`; change the contracts or the code, not this page. -->\n"
 
 
@@ -53,6 +55,7 @@ def _index(tables: list[Table], derived: tuple[Derived, ...]) -> Iterator[str]:
     yield "# Reference\n"
     yield "- [Command line](command-line.md)\n- [Datasets](datasets.md)\n- [Licences](licences.md)"
     yield "- [Formats](formats.md): what can be read, with which options"
+    yield "- [VCF conformance](vcf-conformance.md): what becomes of the files that test validators of VCF"
     yield "- [Expressions](expressions.md): the SQL functions and units that a contract may use"
     yield "- [Queries](queries.md): the `catalog` schema, and what a query may not do"
     yield "\nTables:\n"
@@ -84,6 +87,11 @@ def _table(table: Table, datasets: tuple[Dataset, ...]) -> Iterator[str]:
     yield "\n## Science checks\n\nA record that fails one of these is quarantined.\n"
     for name in table.science:
         yield f"- `{name}`: {(science_checks()[name].__doc__ or '').strip().splitlines()[0]}"
+    if table.ratios:
+        yield "\n## Ratios\n\nA run of which all rows together are out of these bounds is refused.\n"
+    for ratio in table.ratios:
+        bounds = f"{ratio.least:g} to {ratio.most:g}, from {ratio.min_rows:,} rows on"
+        yield f"- `{ratio.name}`: {bounds}. {_line(ratio.description)}."
     for view in table.views:
         yield f"\n## View {view.name}\n\n{_line(view.description)}\n\n```sql\n{view.sql.strip()}\n```"
 
@@ -221,7 +229,7 @@ def main(target: Path) -> None:
     """Write every page below a folder, and remove pages that are no longer made."""
     made = pages()
     for old in target.rglob("*.md"):
-        if old.relative_to(target).as_posix() not in made:
+        if old.relative_to(target).as_posix() not in OTHERS.union(made):
             old.unlink()
     for name, text in made.items():
         path = target / name

@@ -25,14 +25,20 @@ class LedgerIOManager(dg.ConfigurableIOManager):
 
     def handle_output(self, context: dg.OutputContext, obj: Record) -> None:
         """Note the record under its asset and run."""
-        House(Settings.from_environment()).ledger.hand_over(context.asset_key.to_user_string(), context.run_id, obj)
+        House(Settings.from_environment()).ledger.hand_over(_asset(context), context.run_id, obj)
 
     def load_input(self, context: dg.InputContext) -> Record:
         """The record of this run, else the asset's last."""
         kind = context.dagster_type.typing_type
-        asset = context.asset_key.to_user_string()
+        asset = _asset(context)
         found = House(Settings.from_environment()).ledger.handed_over(asset, context.step_context.run_id, kind)
         if found is None:
             raise dg.Failure(f"{asset} has not been materialised yet; materialise it first", allow_retries=False)
         assert isinstance(found, Record)
         return found
+
+
+def _asset(context: dg.OutputContext | dg.InputContext) -> str:
+    """An asset's name, and which of its parts."""
+    name = context.asset_key.to_user_string()
+    return f"{name} {context.asset_partition_key}" if context.has_asset_partitions else name

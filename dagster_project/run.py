@@ -14,7 +14,7 @@ import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from socket import AF_UNIX, SOCK_DGRAM
 from typing import Any
 
@@ -24,9 +24,10 @@ from dagster._core.instance.ref import InstanceRef
 
 from catalog.dataset import Dataset
 from catalog.errors import ContractError
-from catalog.records import Check, GateReport, Version
+from catalog.records import ALL, Check, GateReport, Version
 from dagster_project.component import asset_key, dataset_keys
 from dagster_project.curate import House
+from dagster_project.jobs import CURATE, job_name
 from dagster_project.privacy import is_private, observed
 from dagster_project.progress import PROGRESS
 from dagster_project.settings import Settings
@@ -52,6 +53,12 @@ class Outcome:
     report: GateReport | None
     problem: str = ""
     remedy: str = ""
+    part: str = ALL
+
+    @property
+    def name(self) -> str:
+        """The dataset's name, and of one with parts which part."""
+        return self.dataset if self.part == ALL else f"{self.dataset} {self.part}"
 
     @property
     def succeeded(self) -> bool:
@@ -81,28 +88,54 @@ def dagster_instance(settings: Settings) -> dg.DagsterInstance:
         return dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(settings.dagster), overrides=quiet))
 
 
-def curate_job() -> dg.JobDefinition:
-    """The job that all runs use; by name, so that other processes can load it."""
+def curate_job(name: str = CURATE) -> dg.JobDefinition:
+    """The job that runs use; by name, so that other processes can load it."""
     from dagster_project.definitions import defs
 
     if multiprocessing.parent_process() is not None and _PROGRESS_SOCKET in os.environ and not PROGRESS.handlers:
         _start_telling(_ToParent(os.environ[_PROGRESS_SOCKET]))
         atexit.register(_hush)
-    return defs.resolve_job_def("curate")
+    return defs.resolve_job_def(name)
 
 
-def run(house: House, datasets: Sequence[Dataset], sample: bool, source: str | None, jobs: int) -> list[Outcome]:
-    """Run datasets as one Dagster run (in this process, or in ``jobs`` processes) and say what became of each."""
+def run(
+    house: House,
+    datasets: Sequence[Dataset],
+    sample: bool,
+    source: str | None,
+    jobs: int,
+    parts: Sequence[str] = (),
+) -> list[Outcome]:
+    """Run datasets (in this process, or in ``jobs`` processes) and say what became of each.
+
+    All without parts are one Dagster run; of each other one, each part is (by default every part; of a sample its own).
+    """
     if not datasets:
         return []
     atexit.register(_hush)
+    whole = [dataset for dataset in datasets if not dataset.source.parts]
+    outcomes = _run(house, whole, ALL, sample, source, jobs) if whole else []
+    for dataset in datasets:
+        if not dataset.source.parts:
+            continue
+        for part in parts or ((dataset.sample_part,) if sample else dataset.parts):
+            outcomes += _run(house, [dataset], part, sample, source, jobs)
+            if outcomes[-1].status == "interrupted":
+                return outcomes
+    return outcomes
+
+
+def _run(
+    house: House, datasets: Sequence[Dataset], part: str, sample: bool, source: str | None, jobs: int
+) -> list[Outcome]:
     keys = [key for dataset in datasets for key in dataset_keys(dataset)]
+    job = job_name(datasets[0])
     with dagster_instance(house.settings) as instance:
-        result = _execute(instance, keys, _run_config(datasets, sample, source), jobs)
+        result = _execute(instance, job, part, keys, _run_config(datasets, sample, source), jobs)
         events = result.all_events if hasattr(result, "all_events") else result.all_node_events
         failures = dict(_failures(events))
         done = {event.step_key for event in events if event.is_step_success}
-    return [_outcome(house, dataset, result.run_id, failures, done) for dataset in datasets]
+    return [replace(_outcome(house, dataset, part, result.run_id, failures, done), part=part) for dataset in datasets]
 
 
 def not_run(house: House, broken: Mapping[str, ContractError]) -> list[Outcome]:
@@ -127,10 +160,23 @@ def _step(layer: str, dataset: Dataset) -> str:
     return "__".join(asset_key(layer, dataset.name).path)
 
 
-def _execute(instance: dg.DagsterInstance, keys: Sequence[dg.AssetKey], config: dict[str, Any], jobs: int) -> Any:
-    if jobs == 1:
-        job = curate_job()
-        return job.execute_in_process(run_config=config, instance=instance, asset_selection=keys, raise_on_error=False)
+def _execute(
+    instance: dg.DagsterInstance,
+    name: str,
+    part: str,
+    keys: Sequence[dg.AssetKey],
+    config: dict[str, Any],
+    jobs: int,
+) -> Any:
+    job = curate_job() if name == CURATE else curate_job(name)
+    if jobs == 1 or part != ALL:  # the three steps of a part wait for one another
+        return job.execute_in_process(
+            run_config=config,
+            instance=instance,
+            asset_selection=keys,
+            partition_key=None if part == ALL else part,
+            raise_on_error=False,
+        )
     config["execution"] = {"config": {"multiprocess": {"max_concurrent": jobs}}}
     with _listening_to_processes():
         return dg.execute_job(
@@ -171,9 +217,10 @@ def _is_interrupt(error: Any) -> bool:
 
 
 def _outcome(
-    house: House, dataset: Dataset, run_id: str, failures: dict[str, tuple[str, str]], done: set[str]
+    house: House, dataset: Dataset, part: str, run_id: str, failures: dict[str, tuple[str, str]], done: set[str]
 ) -> Outcome:
     version = house.ledger.current(dataset.name)
+    here = version.part(part) if version else None
     report = house.ledger.report(dataset.name, run_id)
     steps = [_step(layer, dataset) for layer in ("raw", "staged", "published")]
     mine = [failures[step] for step in steps if step in failures]
@@ -187,11 +234,11 @@ def _outcome(
         problem, remedy = mine[0]
         status = "interrupted" if mine[0] == INTERRUPTED else "failed"
         return Outcome(dataset.name, status, version, report, problem, remedy)
-    if version is None or steps[-1] not in done:
+    if here is None or steps[-1] not in done:
         return Outcome(dataset.name, "interrupted", version, report, *INTERRUPTED)
-    if version.run_id == run_id:
+    if here.run_id == run_id:
         return Outcome(dataset.name, "committed", version, report)
-    return Outcome(dataset.name, "unchanged", version, house.ledger.report(dataset.name, version.run_id))
+    return Outcome(dataset.name, "unchanged", version, house.ledger.report(dataset.name, here.run_id, part))
 
 
 def _in_words(check: Check, seen: str) -> str:

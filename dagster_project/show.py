@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from catalog.errors import StorageError
+from catalog.records import ALL
 from catalog.sql_types import literal
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def outcomes(found: Sequence[Outcome]) -> None:
         tables = outcome.report.tables if outcome.report else ()
         rows.append(
             [
-                outcome.dataset,
+                outcome.name,
                 outcome.status,
                 f"@{outcome.version.number}" if outcome.version else None,
                 sum(table.read for table in tables) if tables else None,
@@ -132,12 +133,19 @@ def outcomes(found: Sequence[Outcome]) -> None:
     _table(["dataset", "outcome", "version", "read", "kept", "quarantined", "dropped", "rows"], rows)
     for outcome in found:
         if outcome.problem:
-            click.echo(f"\n{outcome.dataset} {outcome.status}: {outcome.problem}", err=True)
+            click.echo(f"\n{outcome.name} {outcome.status}: {outcome.problem}", err=True)
             click.echo(f"  remedy: {outcome.remedy}", err=True)
             if outcome.version:
-                click.echo(f"  {outcome.version} is still current", err=True)
+                click.echo(f"  {outcome.version} is still current{_kept_part(outcome)}", err=True)
     if found and all(outcome.status == "unchanged" for outcome in found):
         click.echo("nothing new: every source and contract is as it was, so nothing was parsed or published")
+
+
+def _kept_part(outcome: Outcome) -> str:
+    if outcome.part == ALL or outcome.version is None:
+        return ""
+    has = outcome.version.part(outcome.part) is not None
+    return f", with part {outcome.part} as it was" if has else f", without part {outcome.part}"
 
 
 # -- check -------------------------------------------------------------------------------------------
@@ -297,7 +305,7 @@ def datasets(door: Door, as_json: bool) -> None:
     relation = door.answer(
         """
         SELECT d.dataset, d.tables, d.licence, d.access, d.changes_on AS embargo_until, d.version, d.rows,
-               g.last_gate, d.reason
+               g.last_gate, d.parts, d.reason
         FROM catalog.datasets AS d LEFT JOIN (
             SELECT dataset, CASE WHEN bool_and(passed) THEN 'passed' ELSE 'refused' END AS last_gate
             FROM catalog.gates AS g WHERE run_id = (
@@ -310,19 +318,24 @@ def datasets(door: Door, as_json: bool) -> None:
         _write_text(relation, "json", sys.stdout)
         return
     columns = ["dataset", "tables", "licence", f"to {door.profile}", "embargo until", "version", "rows", "last gate"]
-    _table(columns, [_dataset_cells(row) for row in relation.fetchall()])
+    rows = [_dataset_cells(row) for row in relation.fetchall()]
+    if any(dataset.source.parts for dataset in door.datasets.values()):
+        _table([*columns, "parts"], rows)
+    else:
+        _table(columns, [row[:-1] for row in rows])
 
 
 def _dataset_cells(row: Sequence[Any]) -> list[Any]:
-    name, tables, licence, access, until, version, rows, gate, _ = row
-    return [name, ", ".join(tables), licence, access, until, version and f"@{version}", rows, gate]
+    name, tables, licence, access, until, version, rows, gate, parts, _ = row
+    return [name, ", ".join(tables), licence, access, until, version and f"@{version}", rows, gate, parts]
 
 
 def versions(door: Door, dataset: str) -> None:
     """The history of a dataset, newest first."""
+    parts = ", parts" if door.datasets[dataset].source.parts else ""
     relation = door.answer(
         "SELECT version, \"table\", rows, bytes, origin, strftime(committed_at, '%Y-%m-%d %H:%M:%S') AS committed_utc, "
-        f"left(snapshot_sha256, 12) AS snapshot FROM catalog.versions WHERE dataset = {literal(dataset)} "
+        f"left(snapshot_sha256, 12) AS snapshot{parts} FROM catalog.versions WHERE dataset = {literal(dataset)} "
         'ORDER BY version DESC, "table"'
     )
     rows = relation.fetchall()
@@ -384,6 +397,6 @@ def quarantine(refused: duckdb.DuckDBPyRelation | None, form: str, output: Path 
 def _no_refusals() -> duckdb.DuckDBPyRelation:
     import duckdb
 
-    from validations.gate import QUARANTINE_SCHEMA
+    from validations.quarantine import QUARANTINE_SCHEMA
 
     return duckdb.connect().from_arrow(QUARANTINE_SCHEMA.empty_table())

@@ -108,8 +108,9 @@ def _named(expression: str) -> Iterator[str]:
 
 def _found(door: Door, dataset: Dataset) -> tuple[Found, ...]:
     """The licence words in the source, of the current version and of the latest run, also if that was refused."""
-    version, stage = door.versions[dataset.name], door.ledger.stage(dataset.name)
-    return tuple(dict.fromkeys([*(version.found if version else ()), *(stage.found if stage else ())]))
+    version, stages = door.versions[dataset.name], door.ledger.latest_stages(dataset.name)
+    said = (found for stage in stages for found in stage.found)
+    return tuple(dict.fromkeys([*(version.found if version else ()), *said]))
 
 
 def _evidence(door: Door, dataset: Dataset) -> Iterator[str]:

@@ -25,7 +25,7 @@ def refuse_withdrawn(ledger: Ledger, dataset: Dataset, sha256: str) -> None:
         GateError: a version of these bytes was withdrawn under this contract, or under one that is not known any more.
     """
     for tombstone in reversed(ledger.withdrawals()):
-        if tombstone.snapshot_sha256 != sha256:
+        if sha256 not in tombstone.taken_back:
             continue
         if tombstone.dataset != dataset.name:
             raise GateError(
@@ -42,15 +42,17 @@ def refuse_withdrawn(ledger: Ledger, dataset: Dataset, sha256: str) -> None:
 def kept_files(ledger: Ledger, dataset: str) -> set[str]:
     """The sha256 of the fetched files that are still needed: of versions that stand, and of the latest fetch.
 
-    The latest fetch is not needed if a version of its bytes was withdrawn and none stands.
+    The latest fetch (of each part) is not needed if a version of its bytes was withdrawn and none stands.
     """
-    versions = ledger.versions(dataset)
-    standing = {version.snapshot_sha256 for version in versions}
-    withdrawn = {each.snapshot_sha256 for each in ledger.withdrawals(dataset)} - standing
-    latest = ledger.snapshot(dataset)
+    standing = _bytes_that_stand(ledger, dataset)
+    withdrawn = {sha256 for each in ledger.withdrawals(dataset) for sha256 in each.taken_back} - standing
     snapshots = [ledger.snapshot_by_sha256(dataset, sha256) for sha256 in standing]
-    snapshots += [latest] if latest and latest.sha256 not in withdrawn else []
+    snapshots += [latest for latest in ledger.latest_snapshots(dataset) if latest.sha256 not in withdrawn]
     return {file.sha256 for snapshot in snapshots if snapshot for file in snapshot.files}
+
+
+def _bytes_that_stand(ledger: Ledger, dataset: str) -> set[str]:
+    return {part.snapshot_sha256 for version in ledger.versions(dataset) for part in version.made_of}
 
 
 def remove_raw(ledger: Ledger, raw: Path, snapshot: Snapshot) -> list[Path]:
@@ -59,10 +61,8 @@ def remove_raw(ledger: Ledger, raw: Path, snapshot: Snapshot) -> list[Path]:
     Raises:
         StorageError: a file cannot be removed.
     """
-    mine = (
-        ledger.snapshot_by_sha256(snapshot.dataset, version.snapshot_sha256)
-        for version in ledger.versions(snapshot.dataset)
-    )
+    standing = _bytes_that_stand(ledger, snapshot.dataset)
+    mine = (ledger.snapshot_by_sha256(snapshot.dataset, sha256) for sha256 in standing)
     keep = {file.sha256 for each in mine if each for file in each.files}
     for other in ledger.datasets():
         if other != snapshot.dataset:

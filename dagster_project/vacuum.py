@@ -24,8 +24,7 @@ def vacuum(house: House) -> tuple[int, int]:
     with ExitStack() as held:
         for name in names:
             held.enter_context(ledger.hold(name))
-        latest = [stage for name in names if (stage := ledger.stage(name)) is not None]
-        quarantines = [path for stage in latest for path in stage.quarantine]
+        quarantines = [path for name in names for stage in ledger.latest_stages(name) for path in stage.quarantine]
         tombstones = (ledger.recorded(each.dataset, each.number) for each in ledger.withdrawals())
         withdrawn = [version for version in tombstones if version is not None]
         gone, freed = house.warehouse.vacuum(ledger.versions(), quarantines, withdrawn)

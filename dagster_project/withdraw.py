@@ -10,6 +10,7 @@ from pathlib import Path
 
 from catalog.dataset import Dataset
 from catalog.errors import BusyError, UnknownVersionError
+from catalog.ledger import Ledger
 from catalog.records import Release, Version, Withdrawal
 from dagster_project.component import asset_key
 from dagster_project.curate import House
@@ -19,13 +20,24 @@ from dagster_project.tombstones import contract_of, remove_raw
 
 @dataclass(frozen=True)
 class Withdrawn:
-    """What came of a withdrawal. ``releases`` hold the version still: they are files in other hands."""
+    """What came of a withdrawal. ``releases`` hold the version still: they are files in other hands.
+
+    ``others`` are the tombstones of versions that had some of its parts.
+    """
 
     tombstone: Withdrawal
     files_removed: int
     raw_removed: int
     runs_forgotten: int
     releases: tuple[Release, ...]
+    others: tuple[Withdrawal, ...] = ()
+
+
+def sharing(ledger: Ledger, version: Version) -> list[Version]:
+    """The other versions that stand and have some of a version's parts: they go with it."""
+    runs = {part.run_id for part in version.made_of}
+    standing = (each for each in ledger.versions(version.dataset) if each.number != version.number)
+    return [each for each in standing if any(part.run_id in runs for part in each.made_of)]
 
 
 def withdraw(house: House, name: str, number: int, reason: str, by: str, contract: Dataset | None) -> Withdrawn:
@@ -61,19 +73,49 @@ def withdraw(house: House, name: str, number: int, reason: str, by: str, contrac
             reason=reason,
             snapshot_sha256=version.snapshot_sha256,
             contract=contract_of(contract) if contract else "",
+            snapshots=tuple(part.snapshot_sha256 for part in version.parts),
         )
         ledger.record_withdrawal(tombstone)
+    _withdraw_sharing(ledger, version, tombstone)
     try:
         with ledger.hold(name):
-            files, raw = _remove(house, version)
+            # Again, as a version that was being committed may have kept some of its parts.
+            _withdraw_sharing(ledger, version, tombstone)
+            others = [each for each in ledger.withdrawals(name) if _shares(ledger, each, version)]
+            gone = [version, *(each for other in others if (each := ledger.recorded(name, other.number)))]
+            removed = [_remove(house, each) for each in gone]
     except BusyError as error:
         raise BusyError(
             f"{error.problem}: {version} is withdrawn and nobody reads it any more, but its bytes are still there",
             "when that run has ended, give the same command again to remove them",
         ) from None
-    runs = _forget_runs(house.settings, version)
-    releases = tuple(release for release in ledger.releases() if str(version) in release.versions)
-    return Withdrawn(tombstone, files, raw, runs, releases)
+    runs = sum(_forget_runs(house.settings, each) for each in gone)
+    names = {str(each) for each in gone}
+    releases = tuple(release for release in ledger.releases() if names & set(release.versions))
+    files, raw = (sum(counts) for counts in zip(*removed, strict=True))
+    return Withdrawn(tombstone, files, raw, runs, releases, tuple(others))
+
+
+def _withdraw_sharing(ledger: Ledger, version: Version, because: Withdrawal) -> None:
+    """Take back the versions that have parts of a withdrawn one; what they have beside these is not refused later."""
+    runs = {part.run_id for part in version.made_of}
+    for other in sharing(ledger, version):
+        shared = [part for part in other.made_of if part.run_id in runs]
+        told = {
+            "number": other.number,
+            "reason": f"{because.reason} (it has part {', '.join(part.name for part in shared)} of {version})",
+            "snapshot_sha256": other.snapshot_sha256,
+            "snapshots": tuple(part.snapshot_sha256 for part in shared),
+        }
+        ledger.record_withdrawal(because.model_copy(update=told))
+
+
+def _shares(ledger: Ledger, tombstone: Withdrawal, version: Version) -> bool:
+    """Whether a withdrawn version is another one, with some of the same parts."""
+    other = ledger.recorded(tombstone.dataset, tombstone.number)
+    if other is None or other.number == version.number:
+        return False
+    return not {part.run_id for part in other.made_of}.isdisjoint(part.run_id for part in version.made_of)
 
 
 def _remove(house: House, version: Version) -> tuple[int, int]:
@@ -86,8 +128,8 @@ def _remove(house: House, version: Version) -> tuple[int, int]:
     tombstones = (ledger.recorded(name, each.number) for each in ledger.withdrawals(name))
     withdrawn = [each for each in tombstones if each is not None]
     files = house.warehouse.withdraw(version, ledger.versions(name), withdrawn, spare)
-    snapshot = ledger.snapshot_by_sha256(name, version.snapshot_sha256)
-    raw = remove_raw(ledger, house.settings.raw, snapshot) if snapshot else []
+    fetched = [ledger.snapshot_by_sha256(name, part.snapshot_sha256) for part in version.made_of]
+    raw = [path for each in fetched if each for path in remove_raw(ledger, house.settings.raw, each)]
     with suppress(FileNotFoundError):
         shutil.rmtree(house.settings.private(name))  # errors that quote records
     return len(files), len(raw)

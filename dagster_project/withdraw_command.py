@@ -32,6 +32,7 @@ def withdraw(version: str, reason: str, by: str | None, yes: bool) -> None:
     """
     from dagster_project.curate import House
     from dagster_project.settings import Settings
+    from dagster_project.withdraw import sharing
     from dagster_project.withdraw import withdraw as take_back
 
     found = re.fullmatch(r"([^@]+)@(\d+)", version)
@@ -41,8 +42,11 @@ def withdraw(version: str, reason: str, by: str | None, yes: bool) -> None:
     if not reason.strip():
         raise click.UsageError("--reason is empty: say why, for those who ask for this version later")
     house = House(Settings.from_environment())
-    if house.ledger.recorded(name, number) is None:
+    recorded = house.ledger.recorded(name, number)
+    if recorded is None:
         raise UnknownVersionError(f"there is no version {name}@{number}", f"see `winnow versions {name}`")
+    for other in sharing(house.ledger, recorded):
+        click.echo(f"{other} has some of its parts and goes with it", err=True)
     if not yes and not sys.stdin.isatty():
         raise click.UsageError("nobody is there to be asked, and what is removed does not come back: add --yes")
     if not yes:
@@ -69,7 +73,8 @@ def _contract(name: str) -> Dataset | None:
 
 def _tell(done: Withdrawn, none_current: bool) -> None:
     tombstone = done.tombstone
-    click.echo(tombstone.words())
+    for each in (tombstone, *done.others):
+        click.echo(each.words())
     click.echo(
         f"removed: {done.files_removed} files of the warehouse, {done.raw_removed} fetched files, "
         f"Dagster's records of {done.runs_forgotten} runs"

@@ -26,7 +26,7 @@ from catalog.rights.licences import load_licences
 from dagster_project import curate
 from dagster_project.cli import main
 from dagster_project.settings import Settings
-from validations.gate import QUARANTINE_SCHEMA
+from validations.quarantine import QUARANTINE_SCHEMA
 
 ROOT = Path(__file__).parent.parent
 COMMANDS = (

@@ -122,7 +122,7 @@ def test_creative_commons_licences_go_together_as_their_chart_says(a: str, b: st
     ("a", "b", "said"),
     [
         ("CC-BY-SA-4.0", "ODbL-1.0", "SHARE_ALIKE"),
-        ("CC-BY-SA-4.0", "LicenseRef-gnomAD-terms", "NO_REIDENTIFICATION"),
+        ("CC-BY-SA-4.0", "LicenseRef-no-reidentification", "NO_REIDENTIFICATION"),
         ("ODbL-1.0", "CC-BY-NC-4.0", "NON_COMMERCIAL"),
         ("CC-BY-NC-SA-4.0", "LicenseRef-all-rights-reserved", "NO_REDISTRIBUTION"),
         ("CC-BY-ND-4.0", "MIT", "NO_DERIVATIVES"),

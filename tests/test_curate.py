@@ -31,7 +31,8 @@ from dagster_project import curate
 from dagster_project.settings import Settings
 from dagster_project.vacuum import vacuum
 from validations.expectations import Expectation, judge, row_checks
-from validations.gate import FLUSH_CHARACTERS, RAW_LIMIT, Gate
+from validations.gate import Gate
+from validations.quarantine import FLUSH_CHARACTERS, RAW_LIMIT
 from validations.science import _CHECKS, science_checks
 
 # -- records through harmonise and the gate, beside an oracle in plain Python ---------------------------
@@ -167,7 +168,7 @@ def oracle(record: dict[str, Any]) -> tuple[str, list[int]]:
 def test_every_record_is_kept_or_quarantined_whole_or_dropped_by_name(batches: list[list[dict[str, Any]]]) -> None:
     contract = dataset({"number": "CAST(part AS BIGINT)", "text": "part"}, {"asked to leave": "part = 'leave'"})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(assets.harmonise, "transform", lambda _: fan_out)
+        patch.setattr(assets.harmonise, "transform", lambda _name, _options: fan_out)
         starts = [sum(map(len, batches[:i])) for i in range(len(batches))]
         read = [records(batch, first=start) for batch, start in zip(batches, starts, strict=True)]
         answer = passed(read, contract, table(transform="fan_out"))
@@ -206,7 +207,7 @@ def test_every_failure_of_a_record_is_told_not_only_the_first() -> None:
 @pytest.mark.parametrize("loses", ["a record", "a whole batch"])
 def test_a_transform_that_loses_a_record_is_caught(monkeypatch: pytest.MonkeyPatch, loses: str) -> None:
     start = 1 if loses == "a record" else 3
-    monkeypatch.setattr(assets.harmonise, "transform", lambda _: lambda batch: batch.slice(start))
+    monkeypatch.setattr(assets.harmonise, "transform", lambda _name, _options: lambda batch: batch.slice(start))
     with pytest.raises(GateError, match=f"3 records were read for lab.samples, but {3 - start} are accounted for"):
         passed([records([{"part": "1"}] * 3)], dataset({"number": "part"}), table(transform="loses"))
 
@@ -370,7 +371,7 @@ def test_the_lock_on_the_connection_cannot_be_taken_off(monkeypatch: pytest.Monk
 
     connections: list[duckdb.DuckDBPyConnection] = []
     monkeypatch.setattr(duckdb, "connect", watched)
-    monkeypatch.setattr(assets.harmonise, "transform", lambda _: tries)
+    monkeypatch.setattr(assets.harmonise, "transform", lambda _name, _options: tries)
     passed([records([{"part": "1"}])], dataset({"number": "part"}), table(transform="tries"))
     assert len(seen) == 1
 
@@ -603,7 +604,7 @@ def test_every_failure_says_whose_it_is_and_the_verdicts_count_by_that() -> None
 
 
 def test_a_record_that_gives_a_key_twice_is_told_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(assets.harmonise, "transform", lambda _: fan_out)
+    monkeypatch.setattr(assets.harmonise, "transform", lambda _name, _options: fan_out)
     of = table(key=("number",), transform="fan_out")
     parts = [["7", "7"], ["7", "2"], ["1", "2"]]
     batch = records([{"parts": given} for given in parts])
@@ -618,7 +619,7 @@ def test_a_record_that_gives_a_key_twice_is_told_as_such(monkeypatch: pytest.Mon
 
 
 def test_rows_that_a_rule_left_out_of_kept_records_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(assets.harmonise, "transform", lambda _: fan_out)
+    monkeypatch.setattr(assets.harmonise, "transform", lambda _name, _options: fan_out)
     parts = [["1", "leave", "leave"], ["leave"], ["2"], ["many", "leave"]]
     contract = dataset({"number": "part"}, {"asked to leave": "part = 'leave'"})
     report = passed([records([{"parts": given} for given in parts])], contract, table(transform="fan_out")).report

@@ -32,6 +32,7 @@ SAFE = {
     "catalog.warehouse:Warehouse._commit_table": "passes on what rows say of themselves to the ledger",
     "catalog.warehouse:Warehouse.files": "is what doors read through; its callers are looked at",
     "validations.expectations:profile": "the gate's measures; shown through is_private",
+    "validations.expectations:present": "the gate's measures: values of the contract that the rows lack",
     "validations.expectations:contested_keys": "the gate's second pass",
     "validations.terms:stated_licences": "evidence for the policy",
     "dagster_project.curate:_Staging._files": "lets the gate read what is being staged",
@@ -41,7 +42,8 @@ SAFE = {
     "dagster_project.curate:_Staging._refuse": "puts into quarantine",
     "dagster_project.curate:fetch": "what was fetched last",
     "dagster_project.curate:stage": "stages",
-    "dagster_project.curate:commit": "publishes to the ledger",
+    "dagster_project.publish:commit": "publishes to the ledger",
+    "dagster_project.publish:_refuse_moved": "whether another version was committed since",
     "dagster_project.check:_dataset": "a contributor's own sample, in a folder that is gone afterwards",
     "dagster_project.check:_refused": "a contributor's own sample",
     "dagster_project.resources:LedgerIOManager.load_input": "passes a record to the next asset",
@@ -51,6 +53,9 @@ SAFE = {
     "dagster_project.vacuum:vacuum": "removes",
     "dagster_project.withdraw:withdraw": "removes",
     "dagster_project.withdraw:_remove": "removes",
+    "dagster_project.withdraw:sharing": "which versions go with a withdrawn one",
+    "dagster_project.withdraw:_shares": "which versions went with a withdrawn one",
+    "dagster_project.tombstones:_bytes_that_stand": "tells which raw files stay",
     "dagster_project.withdraw_command:withdraw": "whether there is such a version",
     "dagster_project.show:versions": "whether there ever was a version",
     "dagster_project.show:withheld": "whether there ever was a version",
@@ -78,7 +83,7 @@ DECIDERS = {
     "catalog.release:_write_derived": "the obligations of rows that Sight has permitted",
     "catalog.verify:_refused_rows": "a release's rights as of today",
     "validations.terms:terms_check": "what the gate tells of the dataset",
-    "dagster_project.curate:commit": "what the ledger notes of a version",
+    "dagster_project.publish:commit": "what the ledger notes of a version",
     "dagster_project.privacy:is_private": "what Dagster may be told",
     "dagster_project.reference:_licences": "the page on licences",
     "dagster_project.terms_commands:_profiles": "what each profile may have",
@@ -89,7 +94,7 @@ COMPARES = {
     "validations.terms:overdue_review": "reminds the operator; lifts nothing",
 }
 ITERATES = {
-    "dagster_project.curate:commit", "dagster_project.reference:_licences",
+    "dagster_project.publish:commit", "dagster_project.reference:_licences",
     "dagster_project.release_assets:release_assets", "dagster_project.terms_commands:_profiles",
 }  # fmt: skip
 
@@ -112,6 +117,7 @@ PAGES = {  # who gives Dagster something to show
     "dagster_project.metadata:raw_metadata": "is_private", "dagster_project.metadata:staged_metadata": "is_private",
     "dagster_project.metadata:published_metadata": "is_private", "dagster_project.metadata:table_metadata": "Sight",
     "dagster_project.metadata:_reasons": "is_private", "dagster_project.metadata:_previews": "Door",
+    "dagster_project.metadata:complete_result": "which of the contract's parts there are",
     "dagster_project.metadata:check_result": "is_private", "dagster_project.privacy:marked": "a mark",
     "dagster_project.privacy:Confidant.keep": "is_private", "dagster_project.privacy:told": "is_private",
     "dagster_project.release_assets:_release": "a release",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -38,6 +36,10 @@ def rows(count, first=0, **same):
     return [{**sound, "group": first + i, **same} for i in range(count)]
 
 
+def staged(files, **known):
+    return StagedTable(table=TABLE.name, files=tuple(files), rows=0, bytes=0, row_terms=(), **known)
+
+
 @pytest.fixture
 def verdict(tmp_path):
     """Stage these parts as files, and give what is refused: metric -> what was observed and expected."""
@@ -49,7 +51,7 @@ def verdict(tmp_path):
             pq.write_table(pa.Table.from_pylist(part, schema=TABLE.arrow_schema), files[-1])
         expected = expectations(TABLE, gates or Gates(), previous, real)
         with duckdb.connect() as connection:
-            checks = judge(TABLE.name, profile(connection, files, expected), expected)
+            checks = judge(TABLE.name, profile(connection, staged(files), expected), expected)
         assert {(check.gate, check.table) for check in checks} == {("expectations", "lab.samples")}
         assert all(check.remedy for check in checks)
         return {check.name: (check.observed, check.expected) for check in checks if not check.passed}
@@ -149,9 +151,8 @@ def test_the_fewest_rows_are_asked_of_the_real_source_alone(verdict, count, real
 
 def test_without_files_there_is_no_profile_and_the_table_is_refused():
     with duckdb.connect() as connection:
-        assert profile(connection, [], expectations(TABLE, Gates(), None, False)) == {}
-    staged: dict[str, Any] = {"table": TABLE.name, "files": (), "bytes": 0}
-    check = empty_table(TABLE.name, StagedTable.model_construct(**staged, rows=0))
+        assert profile(connection, staged([]), expectations(TABLE, Gates(), None, False)) == {}
+    check = empty_table(TABLE.name, staged([]))
     assert (check.passed, check.observed, check.expected) == (False, "0", "at least 1")
 
 

@@ -86,7 +86,9 @@ EXPECTED = {
         True,
         "ATTRIBUTION INDICATE_CHANGES NON_COMMERCIAL NO_ENDORSEMENT",
     ),
-    "LicenseRef-gnomAD-terms": (False, False, "ATTRIBUTION NO_REIDENTIFICATION"),
+    "LicenseRef-gnomAD-terms": (True, True, "ATTRIBUTION"),
+    "LicenseRef-IGSR-terms": (True, True, "ATTRIBUTION"),
+    "LicenseRef-no-reidentification": (False, False, "ATTRIBUTION NO_REIDENTIFICATION"),
     "LicenseRef-all-rights-reserved": (False, False, "NO_REDISTRIBUTION"),
     "LicenseRef-no-redistribution": (False, False, "NO_REDISTRIBUTION"),
 }
@@ -136,7 +138,7 @@ def test_the_reason_says_what_forbids_it() -> None:
     assert "NO_DERIVATIVES, which no release permits" in never
     assert "NON_COMMERCIAL, which open does not permit" in never
     for spdx, why in (
-        ("LicenseRef-gnomAD-terms", "NO_REIDENTIFICATION"),
+        ("LicenseRef-no-reidentification", "NO_REIDENTIFICATION"),
         ("LicenseRef-no-redistribution", "NO_REDISTRIBUTION"),
     ):
         assert f"{why}, which no release permits" in decide(terms(spdx), "noncommercial", TODAY).reason

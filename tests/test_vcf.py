@@ -100,17 +100,21 @@ def test_clinvar_records_come_out_as_they_are_written():
         assert (row["assembly"], row["_error"], row["_raw"]) == ("GRCh37", None, None)
 
 
-def test_every_number_and_type_is_read_or_left_as_text():
-    table = read(real("field_type_combos.vcf.gz"), ("IB0", "II1", "IIA", "IF1", "IC1", "IS1"), "GRCh38")
-    kinds = {name: table.schema.field(name).type for name in ("IB0", "II1", "IIA", "IF1", "IC1", "IS1")}
-    assert kinds == {
-        "IB0": pa.bool_(), "II1": pa.int64(), "IIA": pa.string(), "IF1": pa.float64(), "IC1": pa.string(),
-        "IS1": pa.string(),
+def test_every_number_and_type_is_read_as_declared():
+    kinds = {
+        "IB0": pa.bool_(), "II1": pa.int64(), "IIA": pa.list_(pa.int64()), "IF1": pa.float64(), "IC1": pa.string(),
+        "IS1": pa.string(), "IFR": pa.list_(pa.float64()), "IID": pa.list_(pa.int64()), "ISD": pa.string(),
+        "ISA": pa.list_(pa.string()), "IF2": pa.list_(pa.float64()),
     }  # fmt: skip
+    table = read(real("field_type_combos.vcf.gz"), tuple(kinds), "GRCh38")
+    assert {name: table.schema.field(name).type for name in kinds} == kinds
+    assert {name: table.schema.field(name).metadata[b"number"].decode() for name in kinds} == {
+        name: name[2].replace("D", ".") for name in kinds
+    }
     assert table["_error"].null_count == table.num_rows
     assert table["IB0"].to_pylist()[:2] == [True, False]
     assert table["II1"].to_pylist()[:3] == [None, 126, None]
-    assert table["IIA"].drop_null().to_pylist()[:2] == ["294,130", ".,130"]
+    assert table["IIA"].drop_null().to_pylist()[:2] == [[294, 130], [None, 130]]
 
 
 @pytest.mark.parametrize("kind", ["vcf_v4.2/passed", "vcf_v4.2/failed", "malformed"])
@@ -120,7 +124,7 @@ def test_every_line_of_a_conformance_file_is_a_row_or_the_file_is_refused(kind):
     refused = 0
     for path in paths:
         records = records_of(path)
-        table, told = attempt(path, "GRCh37" if re.search(rb"GRCh37|b37", path.read_bytes()) else "GRCh38")
+        table, told = attempt(path, "GRCh37" if re.search(rb"GRCh37|b37", path.read_bytes()) else "slice")
         if table is None:
             refused += 1
             assert path.name in told.problem
@@ -146,7 +150,7 @@ def test_broken_fields_of_the_conformance_files_are_refused():
         ("1\t5\t.\tA\tC\t.\t.", "the line has 7 fields, where the header names 8"),
         ("1\t5\t.\tA\tC\t.\t.\t.\textra", "the line has 9 fields"),
         ("not a record", "the line has 1 fields"),
-        ("1\t0\t.\tA\tC\t.\t.\t.", "POS is '0', expected a positive integer"),
+        ("1\t0\t.\tA\tC\t.\t.\t.", "POS is '0', expected a positive integer: before the first base there is none"),
         ("1\t1e3\t.\tA\tC\t.\t.\t.", "POS is '1e3'"),
         ("1\t99999999999999999999\t.\tA\tC\t.\t.\t.", "POS is '9999"),
         (".\t5\t.\tA\tC\t.\t.\t.", "CHROM is missing"),
@@ -191,7 +195,7 @@ def test_alternates_that_vcf_permits_are_kept(tmp_path):
     body = "".join(f"1\t{number}\t.\tA\t{alt}\t.\t.\t.\n" for number, alt in enumerate(alts, start=1))
     table = read_text(tmp_path, body)
     assert table["_error"].null_count == len(alts)
-    assert table["ALT"].to_pylist() == [*alts[:-1], None]
+    assert table["ALT"].to_pylist() == [*alts[:-2], "ACGTN", None]
 
 
 def test_values_are_typed_and_missing_ones_null(tmp_path):
@@ -203,12 +207,12 @@ def test_values_are_typed_and_missing_ones_null(tmp_path):
     first, second, third = read_text(tmp_path, body, ("AC", "AF", "DB", "S", "AL")).to_pylist()
     assert [first[k] for k in ("QUAL", "FILTER", "AC", "AF", "DB", "S", "AL")] == [
         0.001,
-        "PASS",
+        [],
         7,
         0.5,
         True,
         "a%3Db,c",
-        "1,2",
+        [1, 2],
     ]
     assert [second[k] for k in ("AC", "AF", "DB", "S", "AL")] == [None, float("-inf"), False, "", None]
     assert [third[k] for k in ("AC", "AF", "DB", "S", "AL", "QUAL", "FILTER", "ID")] == [None, None, False, *[None] * 5]
@@ -268,7 +272,7 @@ def test_small_blocks_give_the_same_records(tmp_path, monkeypatch):
     whole = read(path, ("CLNHGVS", "ALLELEID", "RS"))
     for size in (1000, 65_537):
         monkeypatch.setattr(vcf, "BLOCK", size)
-        assert read(path, ("CLNHGVS", "ALLELEID", "RS")).equals(whole)
+        assert read(path, ("CLNHGVS", "ALLELEID", "RS")).to_pylist() == whole.to_pylist()
 
 
 def test_several_files_make_one_sequence_of_records(tmp_path):
@@ -310,7 +314,8 @@ def test_what_is_no_vcf_is_refused_whole(tmp_path, content, words):
         ("##reference=hg19", None, "GRCh37"),
         ("##reference=file:///refs/human_g1k_v37.fasta", "GRCh37", "GRCh37"),
         ("##contig=<ID=chr1,length=248956422,assembly=GRCh38>", None, "GRCh38"),
-        ("##contig=<ID=1,length=9,assembly=gnomAD_GRCh37>", "hg19", "GRCh37"),
+        ("##contig=<ID=1,length=249250621,assembly=gnomAD_GRCh37>", "hg19", "GRCh37"),
+        ("##contig=<ID=chr21,length=48129895>", None, "GRCh37"),
         ("##source=x", "hg38", "GRCh38"),
         ("##source=x", "T2T-CHM13v2.0", "T2T-CHM13v2.0"),
     ],

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,6 +66,10 @@ def _expectations(table: Table, gates: Gates, previous_rows: int | None, real_so
     )
     for column in table.columns:
         yield from _column_expectations(column, gates)
+    for ratio in table.ratios:
+        judged = f"CASE WHEN count(*) >= {ratio.min_rows} THEN ({ratio.sql}) END"
+        remedy = f"{ratio.name} of the whole table is out of bounds: {ratio.description}; compare the source's calls"
+        yield Expectation(ratio.name, judged, ratio.least, ratio.most, remedy)
 
 
 def _column_expectations(column: Column, gates: Gates) -> Iterator[Expectation]:
@@ -87,16 +91,42 @@ def _column_expectations(column: Column, gates: Gates) -> Iterator[Expectation]:
 
 
 def profile(
-    connection: duckdb.DuckDBPyConnection, files: Sequence[str], expected: Sequence[Expectation]
+    connection: duckdb.DuckDBPyConnection, staged: StagedTable, expected: Sequence[Expectation]
 ) -> dict[str, Any]:
-    """Compute every metric in one pass over the staged files; nothing where there are none."""
-    if not files:
+    """Compute every metric in one pass over the staged files; nothing where there are none.
+
+    Rows that repeat a key are not looked for where they were seen to be none, or so many, while the rows were written.
+    """
+    if not staged.files:
         return {}
-    selected = ", ".join(f'{expectation.sql} AS "{expectation.metric}"' for expectation in expected)
-    listed = ", ".join(map(literal, files))
+    known = {} if staged.repeats is None else {"duplicate_keys": str(staged.repeats)}
+    metrics = {expectation.metric: known.get(expectation.metric, expectation.sql) for expectation in expected}
+    selected = ", ".join(f'{sql} AS "{metric}"' for metric, sql in metrics.items())
+    listed = ", ".join(map(literal, staged.files))
     relation = connection.sql(f"SELECT {selected} FROM read_parquet([{listed}])")
     (row,) = relation.fetchall()
     return dict(zip(relation.columns, row, strict=True))
+
+
+def present(
+    connection: duckdb.DuckDBPyConnection, staged: StagedTable, table: Table, wanted: Mapping[str, Sequence[str]]
+) -> Iterator[Check]:
+    """Whether the staged rows hold, in each column, every value that the contract says must be there."""
+    listed = ", ".join(map(literal, staged.files))
+    for column, values in wanted.items():
+        if column not in {known.name for known in table.all_columns}:
+            continue  # of another table that the dataset feeds
+        found = connection.sql(f'SELECT DISTINCT CAST("{column}" AS VARCHAR) FROM read_parquet([{listed}])').fetchall()
+        lacking = [value for value in values if (value,) not in found]
+        yield Check(
+            gate="expectations",
+            name=f"present__{column}",
+            table=table.name,
+            passed=not lacking,
+            observed=f"no row with {column} {', '.join(lacking)}" if lacking else f"all {len(values)} are there",
+            expected=f"rows with {column} {', '.join(values)}",
+            remedy="look for a source that is cut short or of another part; see `gates.present`",
+        )
 
 
 def contested_keys(connection: duckdb.DuckDBPyConnection, files: Sequence[str], table: Table) -> frozenset[str]:

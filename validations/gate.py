@@ -6,49 +6,26 @@ It gathers every failure of a row before it refuses, keeps a record whole or qua
 
 from __future__ import annotations
 
-import json
-import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import groupby
 from typing import Any, NamedTuple
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
 from catalog.errors import GateError
 from catalog.records import Failure, RowGate, TableReport
 from catalog.table import Table
+from validations.coded import Coding, as_frame, coded_columns, present, verdicts
+from validations.quarantine import RAW_LIMIT, Quarantine, Refuse, as_json, bounded_json
 from validations.science import ScienceCheck, science_checks
 from validations.structure import conditions, pandera_schema, ruled_columns
 
-QUARANTINE_SCHEMA = pa.schema(
-    [
-        pa.field("dataset", pa.string(), metadata={"description": "The dataset, whose terms the record inherits"}),
-        pa.field("table", pa.string(), metadata={"description": "The canonical table that it was meant for"}),
-        pa.field("source", pa.int64(), metadata={"description": "Ordinal of the record in the snapshot, from 0"}),
-        pa.field("position", pa.string(), metadata={"description": "Where the record stands in the source"}),
-        pa.field("record", pa.string(), metadata={"description": "The source's own identifier"}),
-        pa.field("column", pa.string(), metadata={"description": "The canonical column at fault, if it is one"}),
-        pa.field("check", pa.string(), metadata={"description": "The check that refused"}),
-        pa.field("value", pa.string(), metadata={"description": "The value that was refused"}),
-        pa.field("reason", pa.string(), metadata={"description": "What is wrong, in words"}),
-        pa.field(
-            "raw",
-            pa.string(),
-            metadata={
-                "description": "The source's own values as JSON, or its text where it could not be read; long ones cut"
-            },
-        ),
-    ]
-)
-RAW_LIMIT = 65_536  # characters of raw values kept per refused record; the snapshot has the rest
-FLUSH_ROWS = 10_000
+CONFIRMED = 1000  # values of a text that pandera is not asked about again
 REASONS = 500  # distinct ones that a report counts
 OTHER_REASONS = "other reasons; `winnow quarantine` has each"
-FLUSH_CHARACTERS = 16 << 20
-
-Refuse = Callable[[pa.Table], None]
 
 
 class Violation(NamedTuple):
@@ -62,7 +39,10 @@ class Violation(NamedTuple):
 
 
 class Frames:
-    """Batches as polars frames. A column without any value costs nothing, and of a wide table that is most of them."""
+    """Batches as polars frames. A column without any value costs nothing, and of a wide table that is most of them.
+
+    A text that comes encoded by a dictionary is plain text here.
+    """
 
     def __init__(self) -> None:
         self._schema: pa.Schema | None = None
@@ -71,16 +51,23 @@ class Frames:
     def of(self, batch: pa.RecordBatch) -> pl.DataFrame:
         """The same columns and rows."""
         if batch.schema != self._schema:
-            empty = pl.from_arrow(batch.slice(0, 0))
-            assert isinstance(empty, pl.DataFrame)
-            self._schema, self._dtypes = batch.schema, empty.schema
+            self._schema, self._dtypes = batch.schema, _frame(batch.slice(0, 0)).schema
         names = batch.schema.names
         given = [name for name, column in zip(names, batch.columns, strict=True) if column.null_count < len(column)]
-        frame = pl.from_arrow(batch.select(given or names))
-        assert isinstance(frame, pl.DataFrame)
+        frame = _frame(batch.select(given or names))
         absent = [name for name in names if name not in frame.columns]
         nothing = [pl.lit(None, dtype=self._dtypes[name]).alias(name) for name in absent]
         return frame.with_columns(nothing).select(names)
+
+
+def _frame(batch: pa.RecordBatch) -> pl.DataFrame:
+    return pl.DataFrame({name: _series(column) for name, column in zip(batch.schema.names, batch.columns, strict=True)})
+
+
+def _series(column: pa.Array) -> pl.Series:
+    if pa.types.is_dictionary(column.type):
+        return pl.Series(column.dictionary, dtype=pl.String).gather(pl.Series(column.indices))
+    return pl.Series(column)
 
 
 class Gate:
@@ -93,14 +80,15 @@ class Gate:
         self._table = table
         self._schema = table.arrow_schema
         self._frames = Frames()
-        self._refuse = refuse
+        self._refused = Quarantine(refuse)
+        self._coding = Coding(ruled_columns(table))
         self._conditions = conditions(table)
         self._science = _named(table)
         self._ruled = ruled_columns(table)
-        self._pandera, self._pandera_values = pandera_schema(table), pandera_schema(table, self._ruled)
-        self._typed: pa.Schema | None = None
-        self._waiting: list[dict[str, Any]] = []
-        self._waiting_characters = 0
+        self._pandera = pandera_schema(table)
+        self._pandera_values: dict[tuple[str, ...], Any] = {}
+        self._confirmed: dict[str, set[str | None]] = {}
+        self._seen_schema: pa.Schema | None = None
         self._failures: Counter[tuple[RowGate, str, str, str]] = Counter()
         self._kept = self._quarantined = self._rows = self._seen = 0
         self._dropped: Counter[str] = Counter()
@@ -117,7 +105,7 @@ class Gate:
             self._rows += kept.num_rows
             if kept.num_rows:
                 yield kept
-        self._flush()
+        self._refused.flush()
 
     def report(self, read: int) -> TableReport:
         """The account, given how many records the reader counted.
@@ -153,7 +141,11 @@ class Gate:
         harmonised = pl.Series("failed", batch["_failures"].is_valid())
         dropped = pl.Series("dropped", batch["_dropped"])
         judged = ~harmonised & dropped.is_null()
-        violations = self._violations(frame, judged)
+        canonical = self._coding.of(canonical)
+        violations = self._violations(canonical, frame, judged)
+        if judged.all() and not violations and self._contested.is_empty():
+            self._kept += _records(batch["_source"])
+            return self._checked(canonical, frame)
         failed = harmonised & dropped.is_null()
         for violation in violations:
             failed = failed | ~violation.holds
@@ -173,19 +165,27 @@ class Gate:
         kept = canonical.filter(keeps.to_arrow())
         return self._checked(kept, self._frames.of(kept))
 
-    def _violations(self, frame: pl.DataFrame, judged: pl.Series) -> list[Violation]:
+    def _violations(self, batch: pa.RecordBatch, frame: pl.DataFrame, judged: pl.Series) -> list[Violation]:
         """What some judged row violates, with where it holds."""
-        exprs = [
-            condition.holds.fill_null(condition.check != "not_null").alias(str(i))
-            for i, condition in enumerate(self._conditions)
+        coded = coded_columns(batch)
+        asked = [
+            condition.holds.fill_null(condition.check != "not_null").alias(str(index))
+            for index, condition in enumerate(self._conditions)
+            if condition.column not in coded
         ]
+        told: dict[int, pl.Series | None] = {int(kept.name): kept for kept in frame.select(asked).get_columns()}
+        for name in coded:
+            own = {index: each for index, each in enumerate(self._conditions) if each.column == name}
+            told |= zip(own, verdicts(batch[name], [*own.values()]), strict=True) if own else ()
         found = [
-            Violation("structure", condition.column, condition.check, condition.reason, holds)
-            for condition, holds in zip(self._conditions, frame.select(exprs).get_columns(), strict=True)
+            Violation("structure", condition.column, condition.check, condition.reason, kept)
+            for index, condition in enumerate(self._conditions)
+            if (kept := told[index]) is not None
         ]
         for name, check in self._science.items():
             reason = (check.__doc__ or name).strip().splitlines()[0]
             found.append(Violation("science", "", name, reason, self._ask(name, check, frame)))
+        found = [violation for violation in found if not violation.holds.all()]
         found = [violation._replace(holds=violation.holds | ~judged) for violation in found]
         return [violation for violation in found if not violation.holds.all()]
 
@@ -249,7 +249,7 @@ class Gate:
                     self._tally(gate, key[1], key[2], _without_value(failure))
                 if (*key, failure["value"]) not in written:
                     written.add((*key, failure["value"]))
-                    self._wait(failure)
+                    self._refused.add(failure)
 
     def _tally(self, gate: RowGate, column: str, check: str, reason: str) -> None:
         """Count a failure by its reason; of reasons without end, which may quote their record, only the first."""
@@ -259,26 +259,19 @@ class Gate:
             gate, column, check = "structure", "", "other"
         self._failures[(gate, column, check, reason)] += 1
 
-    def _wait(self, failure: dict[str, Any]) -> None:
-        """Hold a refused record back until there are enough for a file; they may be large."""
-        self._waiting.append(failure)
-        self._waiting_characters += len(failure["raw"])
-        if len(self._waiting) >= FLUSH_ROWS or self._waiting_characters >= FLUSH_CHARACTERS:
-            self._flush()
-
     def _row_failures(self, batch: pa.RecordBatch, row: int, violations: list[Violation]) -> list[dict[str, Any]]:
         found = list(batch["_failures"][row].as_py() or [])
         found = [{"gate": "structure", **failure} for failure in found]
         for gate, column, check, reason, holds in violations:
             if not holds[row]:
                 value = batch[column][row].as_py() if column else None
-                shown = None if value is None else _json(value)[:1000]
+                shown = None if value is None else as_json(value)[:1000]
                 found.append({"gate": gate, "column": column or None, "check": check, "value": shown, "reason": reason})
         if not found:
             return []
         values = batch["_raw"][row].as_py()
         text = values.pop("_raw", None)
-        raw = text[:RAW_LIMIT] if text else _bounded_json(values)
+        raw = text[:RAW_LIMIT] if text else bounded_json(values)
         about = {
             "dataset": self._dataset,
             "table": self._table.name,
@@ -289,21 +282,40 @@ class Gate:
         }
         return [{**about, **failure} for failure in found]
 
-    def _flush(self) -> None:
-        if self._waiting:
-            self._refuse(pa.Table.from_pylist(self._waiting, schema=QUARANTINE_SCHEMA))
-            self._waiting = []
-            self._waiting_characters = 0
-
     def _checked(self, kept: pa.RecordBatch, frame: pl.DataFrame) -> pa.RecordBatch:
         if kept.num_rows == 0:
             return kept
-        if kept.schema != self._typed:
+        if kept.schema != self._seen_schema:
             # Names and types are the same for all rows, so they are judged once, without any.
             self._confirm(self._pandera, frame.head(0))
-            self._typed = kept.schema
-        self._confirm(self._pandera_values, frame.select(self._ruled))
-        return kept.cast(self._schema)
+            self._seen_schema = kept.schema
+        coded = coded_columns(kept)
+        ruled = [name for name in self._ruled if name not in coded and self._may_fail(kept, name)]
+        self._confirm(self._schema_of(tuple(ruled)), frame.select(ruled))
+        for name in coded:
+            if name in self._ruled:
+                self._confirm_values(name, kept[name])
+        return _typed(kept, self._schema)
+
+    def _confirm_values(self, name: str, column: pa.DictionaryArray) -> None:
+        """Ask pandera of those values that it has not seen yet."""
+        seen = self._confirmed.setdefault(name, set())
+        if column.null_count == 0 and seen.issuperset(column.dictionary.to_pylist()):
+            return
+        values = present(column)
+        self._confirm(self._schema_of((name,)), as_frame(values, name))
+        if len(seen) < CONFIRMED:
+            seen.update(values.to_pylist())
+
+    def _may_fail(self, kept: pa.RecordBatch, name: str) -> bool:
+        """Whether a column has a value to judge; one that may be null and is keeps every rule."""
+        return not self._schema.field(name).nullable or kept[name].null_count < kept.num_rows
+
+    def _schema_of(self, names: tuple[str, ...]) -> Any:
+        """The pandera schema of some columns."""
+        if names not in self._pandera_values:
+            self._pandera_values[names] = pandera_schema(self._table, names)
+        return self._pandera_values[names]
 
     def _confirm(self, schema: Any, frame: pl.DataFrame) -> None:
         """Ask pandera for its opinion of rows."""
@@ -318,6 +330,25 @@ class Gate:
                 f"column {first.get('column')}, check {first.get('check')}, value {first.get('failure_case')}",
                 "the checks in catalog/tables and their derivation disagree; report this as a defect",
             ) from error
+
+
+def _records(source: pa.Array) -> int:
+    """How many source records rows are of; those of one record follow one another."""
+    ordinals = source.to_numpy()
+    return int(np.count_nonzero(np.diff(ordinals))) + bool(len(ordinals))
+
+
+def _typed(kept: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """Rows in the table's types; texts that are encoded by a dictionary stay so until they are written."""
+    fields = [
+        field.with_type(column.type) if pa.types.is_dictionary(column.type) else field
+        for field, column in zip(schema, kept.columns, strict=True)
+    ]
+    columns = [
+        column if column.type == field.type else column.cast(field.type)
+        for column, field in zip(kept.columns, fields, strict=True)
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=pa.schema(fields, schema.metadata))
 
 
 def key_texts(frame: pl.DataFrame, table: Table) -> pl.Series:
@@ -339,26 +370,3 @@ def _named(table: Table) -> dict[str, ScienceCheck]:
 def _without_value(failure: dict[str, Any]) -> str:
     """A reason to count by; reading errors name their value, so they are counted as one."""
     return "the record could not be read" if failure["check"] == "readable" else str(failure["reason"])
-
-
-def _bounded_json(values: dict[str, Any]) -> str:
-    """The source's values as JSON of bounded length that still parses: long texts and lists are cut, not the JSON."""
-    told = {name: value for name, value in values.items() if not name.startswith("_")}
-    most = RAW_LIMIT
-    while len(text := _json({name: _cut(value, most) for name, value in told.items()})) > RAW_LIMIT and most > 1:
-        most //= 2
-    return text if len(text) <= RAW_LIMIT else _json({"columns": len(told)})
-
-
-def _cut(value: Any, most: int) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)  # JSON has no NaN
-    if isinstance(value, str):
-        return value if len(value) <= most else value[:most] + "…"
-    if isinstance(value, list):
-        return [_cut(item, most) for item in value[:most]] + (["…"] if len(value) > most else [])
-    return {key: _cut(item, most) for key, item in value.items()} if isinstance(value, dict) else value
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, default=str, ensure_ascii=False)

@@ -1,13 +1,19 @@
-"""Domain science between reading and mapping; one module per kind of thing, each with ``transform``."""
+"""Domain science between reading and mapping; one module per kind of thing, each with ``transform``.
+
+A module whose work has choices has ``Options`` and ``prepare(options)`` in place of ``transform``: what it gives
+is called with every batch in turn, and may hold what it needs from one to the next (a reference sequence).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from pkgutil import iter_modules
 from types import ModuleType
+from typing import Any
 
 import pyarrow as pa
+from pydantic import ValidationError
 
 from assets.readers import missing_library
 from catalog.errors import ContractError
@@ -15,15 +21,27 @@ from catalog.errors import ContractError
 Transform = Callable[[pa.RecordBatch], pa.RecordBatch]
 
 
-def transform(name: str) -> Transform:
-    """The transform of one module of this package.
+def transform(name: str, options: Mapping[str, Any] | None = None) -> Transform:
+    """The transform of one module of this package, made ready with a contract's options.
 
     Raises:
-        ContractError: no such transform.
+        ContractError: no such transform, or it has no such options.
         SourceError: its library is not installed.
     """
-    function: Transform = _module(name).transform
-    return function
+    module = _module(name)
+    if not hasattr(module, "Options"):
+        if options:
+            raise ContractError(f"transform {name!r} has no options", "remove `transform:` from the contract")
+        function: Transform = module.transform
+        return function
+    try:
+        prepared: Transform = module.prepare(module.Options(**(options or {})))
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}" for detail in error.errors())
+        raise ContractError(
+            f"options of transform {name!r}: {problems}", f"the options are: {', '.join(module.Options.model_fields)}"
+        ) from None
+    return prepared
 
 
 def reads(name: str) -> frozenset[str]:

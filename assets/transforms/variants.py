@@ -1,139 +1,248 @@
-"""Variants: one row per alternate allele, trimmed to parsimony, on contigs with one spelling.
+"""Variants: one row per alternate allele, trimmed or left-aligned, on contigs with one spelling, under stable ids.
 
-Parsimony follows the order of the variant normalisation that VCF tools share: common suffix first, then common
-prefix, one anchor base kept. Nothing is shifted left, since that needs the reference sequence.
+Without a reference sequence an allele is trimmed to parsimony only; with one, its REF is checked base by base and
+it is moved as far left as it goes. As bcftools has it, N in REF fits only N, and an ambiguity code of the reference
+counts as N. What is no plain sequence (``*``, symbolic, breakend) stays as it is written.
 """
 
 from __future__ import annotations
 
-import re
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import BaseModel, ConfigDict, Field
 
-_NAMES = (*(str(number) for number in range(1, 23)), "X", "Y")
-# Versions of NC_000001 to NC_000024 in GRCh37; each is one higher in GRCh38. NC_012920.1 is in both.
-_GRCH37_VERSIONS = (10, 11, 11, 11, 9, 11, 13, 10, 11, 10, 9, 11, 10, 8, 9, 9, 10, 9, 9, 10, 8, 10, 10, 9)
-_ACCESSIONS = {
-    f"NC_{number:06}.{version + later}": (name, assembly)
-    for number, (name, version) in enumerate(zip(_NAMES, _GRCH37_VERSIONS, strict=True), start=1)
-    for later, assembly in enumerate(("GRCh37", "GRCh38"))
-}
-_ALIASES = {"23": "X", "24": "Y", "M": "MT", "NC_012920.1": "MT"}
-_BASES = re.compile(r"[ACGTNacgtn]+")
+from assets import allele_text, alleles, identifiers, lift_over, per_allele, vrs
+from assets.allele_text import Array, Trimmed
+from assets.fasta import Fasta
+from assets.variant_records import Normal, Records, normalise, records_of
 
+READS = ("CHROM", "POS", "REF", "ALT", "assembly")
+
+_WORD = pa.dictionary(pa.int32(), pa.string())
 DERIVED = pa.schema(
     {
-        "contig": pa.string(),
+        "assembly": _WORD,
+        "contig": _WORD,
         "position": pa.int64(),
         "ref": pa.string(),
         "alt": pa.string(),
         "variant_id": pa.string(),
+        "spdi": pa.string(),
+        "vrs_id": pa.string(),
+        "variant_type_so": _WORD,
+        "normalisation": _WORD,
+        "lifted_from": pa.string(),
     }
 )
+_REPLACED = frozenset(DERIVED.names)
+
+# Sequence Ontology, http://www.sequenceontology.org; breakends and mobile elements as Ensembl's VEP has them.
+_TYPES = {
+    allele_text.SNV: "SO:0001483",
+    allele_text.MNV: "SO:0002007",
+    allele_text.INSERTION: "SO:0000667",
+    allele_text.DELETION: "SO:0000159",
+    allele_text.DELINS: "SO:1000032",
+}
+_SYMBOLS = {
+    "DEL": "SO:0000159",
+    "DEL:ME": "SO:0002066",
+    "INS": "SO:0000667",
+    "INS:ME": "SO:0001837",
+    "DUP": "SO:1000035",
+    "DUP:TANDEM": "SO:1000173",
+    "INV": "SO:1000036",
+    "CNV": "SO:0001019",
+}
+_BREAKEND = "SO:0001021"
+_SO = (*_TYPES.values(), *(so for so in dict.fromkeys([*_SYMBOLS.values(), _BREAKEND]) if so not in _TYPES.values()))
+_KIND_CODES = np.array(
+    [_SO.index(_TYPES[kind]) if kind in _TYPES else -1 for kind in range(allele_text.NONE + 1)], dtype=np.int32
+)
+_NORMALISATIONS = ("left_aligned", "trimmed", "none")
 
 
-class Allele(NamedTuple):
-    """One alternate allele against its reference, at a 1-based position."""
+class LiftOver(BaseModel):
+    """Onto which assembly alleles are lifted, by which chain file, and that assembly's reference sequence."""
 
-    position: int
-    ref: str
-    alt: str
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    chain: str
+    to: str = Field(pattern="^GRCh3[78]$")
+    reference: str
+
+
+class Options(BaseModel):
+    """What variants are normalised against, and which further keys they get."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    reference: str | None = Field(None, description="FASTA with .fai (and .gzi if compressed) of the source's assembly")
+    lift_over: LiftOver | None = None
+    vrs: bool = Field(False, description="whether GA4GH VRS ids are computed")
+
+
+def prepare(options: Options) -> Callable[[pa.RecordBatch], pa.RecordBatch]:
+    """The transform of all batches of a source.
+
+    It takes CHROM, POS (1-based), REF, ALT and assembly, and gives DERIVED in place of REF, ALT and assembly, one
+    row per alternate allele with that allele's share of INFO. A record without an alternate stays one row with a
+    null ``alt``. A record at fault stays one row with its ``_error``, ``ref`` and ``alt`` as written and all else
+    null; so does one that had an ``_error``. An allele that cannot be lifted over is at fault alone.
+
+    Raises:
+        SourceError: a reference sequence, its index or a chain file cannot be had.
+        ContractError: the chain file leads elsewhere.
+    """
+    return _Variants(options).derived
 
 
 def transform(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Add contig, position (1-based), ref, alt and variant_id to a batch of VCF records, one row per alternate.
-
-    ``ref`` and ``alt`` take the place of REF and ALT: SQL does not tell their names apart. A record without an
-    alternate (ALT ``.``) stays one row with a null ``alt``; records with an ``_error`` pass through underived.
-    """
-    alleles, rows = _alleles(batch)
-    batch = batch.take(rows) if len(rows) > batch.num_rows else batch
-    contig, misplaced = _contigs(batch["CHROM"], batch["assembly"])
-    error = pc.coalesce(batch["_error"], misplaced)
-    derived = {"contig": contig, **alleles}
-    derived["variant_id"] = pc.binary_join_element_wise(
-        batch["assembly"],
-        contig,
-        pc.cast(alleles["position"], pa.string()),
-        alleles["ref"],
-        pc.fill_null(alleles["alt"], "."),
-        "-",
-    )
-    kept = {name: batch[name] for name in batch.schema.names if name not in ("REF", "ALT")}
-    kept["_error"] = error
-    fields = [batch.schema.field(name) for name in kept] + list(DERIVED)
-    sound = pc.is_null(error)
-    values = [*kept.values(), *(pc.if_else(sound, derived[name], None) for name in DERIVED.names)]
-    return pa.record_batch(values, schema=pa.schema(fields))
+    """``prepare`` without options: trimmed only."""
+    return _Variants(Options()).derived(batch)
 
 
-def trimmed(position: int, ref: str, alt: str) -> Allele:
-    """The parsimonious form of an allele: shared suffix, then shared prefix removed, at least one base of each kept.
+class _Variants:
+    """The options, opened."""
 
-    Symbolic alleles, breakends, ``*`` and alleles equal to the reference are returned as they are.
-    """
-    if not _BASES.fullmatch(alt):
-        return Allele(position, ref.upper(), alt)
-    ref, alt = ref.upper(), alt.upper()
-    if ref == alt:
-        return Allele(position, ref, alt)
-    suffix, shorter = 0, min(len(ref), len(alt))
-    while suffix < shorter - 1 and ref[-1 - suffix] == alt[-1 - suffix]:
-        suffix += 1
-    ref, alt = ref[: len(ref) - suffix], alt[: len(alt) - suffix]
-    prefix, shorter = 0, min(len(ref), len(alt))
-    while prefix < shorter - 1 and ref[prefix] == alt[prefix]:
-        prefix += 1
-    return Allele(position + prefix, ref[prefix:], alt[prefix:])
+    def __init__(self, options: Options) -> None:
+        self._reference = Fasta(options.reference) if options.reference else None
+        self._vrs = options.vrs
+        self._onto: tuple[lift_over.LiftOver, Fasta, str] | None = None
+        if options.lift_over:
+            chain, to, uri = options.lift_over.chain, options.lift_over.to, options.lift_over.reference
+            target = Fasta(uri)
+            self._onto = (lift_over.LiftOver(chain, to, target), target, to)
 
+    def derived(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """What ``prepare`` promises, for one batch."""
+        if "CHROM" not in batch.schema.names:
+            return _put(batch, {field.name: pa.nulls(batch.num_rows, field.type) for field in DERIVED})
+        records, errors = records_of(batch, self._reference)
+        sound = batch["_error"].is_null().to_numpy(zero_copy_only=False) & ~records.nowhere
+        for faults in (per_allele.misfits, per_allele.too_large):
+            sound[list(errors)] = False
+            _, alternates = alleles.split(records.alts, sound)
+            for record, reason in faults(batch, alternates, sound):
+                errors.setdefault(record, reason)
+        sound[list(errors)] = False
+        normal = normalise(records, sound, self._reference, errors)
+        spread = _spread(_with_errors(batch, errors), normal)
+        derived = _columns(records, normal, self._reference is not None)
+        if self._onto:
+            derived, errors = self._lifted(derived)
+            spread = _with_errors(spread, errors)
+        return _put(spread, derived | self._keys(derived))
 
-def _alleles(batch: pa.RecordBatch) -> tuple[dict[str, pa.Array], pa.Array]:
-    """position, ref and alt of every row to come, and which record each row is of."""
-    positions, refs, alts = batch["POS"], batch["REF"], batch["ALT"]
-    short = pc.and_(pc.equal(pc.binary_length(refs), 1), pc.equal(pc.binary_length(alts), 1))
-    # A null ALT or an unreadable record leaves nothing to trim.
-    longer = np.flatnonzero(~pc.fill_null(short, True).to_numpy(zero_copy_only=False))
-    found = [_split(*row) for row in zip(*(c.take(longer).to_pylist() for c in (positions, refs, alts)), strict=True)]
-    counts = np.ones(batch.num_rows, dtype=np.int64)
-    counts[longer] = [len(alleles) for alleles in found]
-    rows = pa.array(np.repeat(np.arange(batch.num_rows), counts))
-    worked = np.zeros(batch.num_rows, dtype=np.bool_)
-    worked[longer] = True
-    mask = pa.array(np.repeat(worked, counts))
-    flat = [allele for alleles in found for allele in alleles]
-    plain = {"position": positions, "ref": pc.ascii_upper(refs), "alt": pc.ascii_upper(alts)}
-    return {
-        name: pc.replace_with_mask(
-            column.take(rows), mask, pa.array([getattr(allele, name) for allele in flat], column.type)
+    def _keys(self, derived: dict[str, pa.Array]) -> dict[str, pa.Array]:
+        reference = self._onto[1] if self._onto else self._reference
+        sequence = reference.sequence if reference else None
+        place = (derived["assembly"], derived["contig"], derived["position"])
+        keys = {"spdi": identifiers.spdi(*place, derived["ref"], derived["alt"], sequence)}
+        if self._vrs:
+            keys["vrs_id"] = vrs.allele_ids(*place, derived["ref"], derived["alt"], sequence)
+        return keys
+
+    def _lifted(self, derived: dict[str, pa.Array]) -> tuple[dict[str, pa.Array], dict[int, str]]:
+        """The columns on the other assembly, and why some rows have no place there."""
+        assert self._onto is not None
+        onto, reference, to = self._onto
+        elsewhere = pc.fill_null(pc.not_equal(derived["assembly"].cast(pa.string()), to), False)
+        place = [derived[name] for name in ("position", "ref", "alt")]
+        moved = onto.apply(derived["contig"], pc.if_else(elsewhere, place[0], None), *place[1:])
+        lifted = moved.position.is_valid()
+        errors = {
+            int(row): moved.reason[int(row)].as_py()
+            for row in np.flatnonzero(moved.reason.is_valid().to_numpy(zero_copy_only=False))
+        }
+        names = ("contig", "position", "ref", "alt")
+        given = {name: pc.if_else(lifted, getattr(moved, name), derived[name].cast(getattr(moved, name).type))
+                 for name in names}  # fmt: skip
+        placed = derived["position"].is_valid()
+        records = Records.of(
+            given["contig"], pc.if_else(placed, pa.scalar(to), None), given["position"], given["ref"], given["alt"]
         )
-        for name, column in plain.items()
-    }, rows
+        sound = np.array(placed.to_numpy(zero_copy_only=False))
+        sound[list(errors)] = False
+        normal = normalise(records, sound, reference, errors)
+        found = _columns(records, normal, aligned=True)
+        kept = pc.and_(lifted, found["position"].is_valid())
+        return found | {"lifted_from": pc.if_else(kept, derived["variant_id"], None)}, errors
 
 
-def _split(position: int, ref: str, alts: str) -> list[Allele]:
-    return [trimmed(position, ref, alt) for alt in alts.split(",")]
+def _columns(records: Records, normal: Normal, aligned: bool) -> dict[str, pa.Array]:
+    """All derived columns but the further keys, of which nothing is known here."""
+    rows, trimmed, sound = normal.rows, normal.trimmed, normal.sound
+    prefixes = (records.which, records.prefixes)
+    written = allele_text.write(records.refs, records.alts, rows, trimmed, sound, prefixes)
+    there = sound[rows.record]
+    plain = trimmed.kind < allele_text.OTHER
+    state = np.where(plain, 0 if aligned else 1, 2).astype(np.int32)
+    nothing = pa.nulls(len(there), pa.string())
+    return {
+        "assembly": _words(np.where(there, records.assembly[rows.record], -1), records.assemblies),
+        "contig": _words(np.where(there, records.contig[rows.record], -1), records.contigs),
+        "position": written.position,
+        "ref": written.ref,
+        "alt": written.alt,
+        "variant_id": written.variant_id,
+        "spdi": nothing,
+        "vrs_id": nothing,
+        "variant_type_so": _words(_types(trimmed, written.alt), _SO),
+        "normalisation": _words(np.where(there, state, -1), _NORMALISATIONS),
+        "lifted_from": nothing,
+    }
 
 
-def _contigs(names: pa.StringArray, assemblies: pa.StringArray) -> tuple[pa.Array, pa.Array]:
-    """Each contig's one spelling, and an error where an accession is of another assembly than the file."""
-    coded = pc.dictionary_encode(names)
-    known = [_contig(name) for name in coded.dictionary.to_pylist()]
-    contig = pa.array([name for name, _ in known], pa.string()).take(coded.indices)
-    assembly = pa.array([assembly for _, assembly in known], pa.string()).take(coded.indices)
-    wrong = pc.fill_null(pc.not_equal(assembly, assemblies), False)
-    told = pc.binary_join_element_wise(
-        "CHROM ", names, " belongs to ", assembly, ", but the file's assembly is ", assemblies, ""
-    )
-    return contig, pc.if_else(wrong, told, None)
+def _types(trimmed: Trimmed, alts: pa.StringArray) -> Array:
+    codes = _KIND_CODES[trimmed.kind]
+    for row in np.flatnonzero(trimmed.kind == allele_text.OTHER).tolist():
+        alt = alts[row].as_py()
+        if alt.startswith("<"):
+            symbol = alt[1:-1].upper()
+            so = next((_SYMBOLS[name] for name in (symbol, symbol.split(":")[0]) if name in _SYMBOLS), None)
+        else:
+            so = None if alt == "*" else _BREAKEND
+        codes[row] = -1 if so is None else _SO.index(so)
+    return codes
 
 
-def _contig(name: str) -> tuple[str, str | None]:
-    """``chr1``, ``1`` and ``NC_000001.11`` are ``1``; a contig that is no primary chromosome keeps its name."""
-    if name in _ACCESSIONS:
-        return _ACCESSIONS[name]
-    bare = re.sub(r"^(?i:chr)", "", name).upper()
-    bare = _ALIASES.get(bare, bare)
-    return (bare if bare in (*_NAMES, "MT") else name), None
+def _words(codes: Array, words: Sequence[str]) -> pa.DictionaryArray:
+    mask = codes < 0
+    indices = pa.array(codes.astype(np.int32, copy=False), mask=mask if mask.any() else None)
+    return pa.DictionaryArray.from_arrays(indices, pa.array(words, pa.string()))
+
+
+def _with_errors(batch: pa.RecordBatch, errors: dict[int, str]) -> pa.RecordBatch:
+    if not errors:
+        return batch
+    told = pa.array([errors.get(row) for row in range(batch.num_rows)], pa.string())
+    place = batch.schema.get_field_index("_error")
+    return batch.set_column(place, batch.schema.field(place), pc.coalesce(batch["_error"], told))
+
+
+def _spread(batch: pa.RecordBatch, normal: Normal) -> pa.RecordBatch:
+    """The records' columns as columns of the rows: each record's own value, or its allele's."""
+    split = len(normal.rows.record) > batch.num_rows
+    rows = pa.array(normal.rows.record) if split else None
+    fields, columns = [], []
+    for field, column in zip(batch.schema, batch.columns, strict=True):
+        if per_allele.number(field) is not None:
+            given, column = per_allele.own(field, column, normal.rows, normal.sound & (normal.alternates > 0))
+            fields.append(given)
+        else:
+            fields.append(field)
+            column = column.take(rows) if rows is not None and field.name not in ("REF", "ALT") else column
+        columns.append(
+            column if len(column) == len(normal.rows.record) else pa.nulls(len(normal.rows.record), column.type)
+        )
+    return pa.record_batch(columns, schema=pa.schema(fields))
+
+
+def _put(batch: pa.RecordBatch, derived: dict[str, pa.Array]) -> pa.RecordBatch:
+    kept = [field for field in batch.schema if field.name.lower() not in _REPLACED]
+    columns = [batch[field.name] for field in kept]
+    return pa.record_batch([*columns, *(derived[name] for name in DERIVED.names)], schema=pa.schema([*kept, *DERIVED]))

@@ -1,0 +1,126 @@
+"""Whether rows come in a table's order, where they do not, and how many repeat a key: seen as they stream by."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from catalog.table import Table
+
+Array = np.ndarray[Any, Any]
+
+FARTHEST = 64
+"""Rows that share the sort columns are compared with so many that follow; where there are more, repeats are unknown."""
+
+
+class RowOrder:
+    """Compares each row with the one before it, across batches.
+
+    ``repeats`` counts the rows whose key an earlier row has, among rows in order. It is None where that cannot be
+    told: where the key does not hold the sort columns, so that rows of one key need not be neighbours, or where too
+    many rows share the sort columns.
+    """
+
+    def __init__(self, table: Table) -> None:
+        self._sort = list(table.sort)
+        self._rest = [name for name in table.key if name not in table.sort]
+        self.repeats: int | None = 0 if set(table.sort) <= set(table.key) else None
+        self._before: pa.Table | None = None
+
+    def see(self, batch: pa.RecordBatch) -> list[int]:
+        """The rows of a batch where a run in order must end: what precedes them belongs after them; nulls belong last.
+
+        A run also ends where a text of few values (one that comes encoded by a dictionary) changes that others are
+        sorted below: chromosomes 1, 2, ..., 10 are each in order, wherever 10 belongs.
+        """
+        names = self._sort if self.repeats is None else [*self._sort, *self._rest]
+        rows = pa.Table.from_batches([batch.select(names)])
+        carried = 0
+        if self._before is not None:
+            carried = self._before.num_rows
+            rows = pa.concat_tables([self._before.select(names), rows], promote_options="permissive")
+        columns = [_comparable(rows[name]) for name in self._sort]
+        less, same = _neighbours(columns)
+        cut = less
+        for name, values in zip(self._sort[:-1], columns, strict=False):
+            if pa.types.is_dictionary(rows[name].type):
+                cut = cut | ~_equal(values[1:], values[:-1])
+        if self.repeats is not None:
+            self._count_repeats(rows, same, carried)
+        self._keep_tail(rows, same)
+        return [int(row) + 1 - carried for row in np.flatnonzero(cut)]
+
+    def _count_repeats(self, rows: pa.Table, same: Array, carried: int) -> None:
+        rest = [_comparable(rows[name]) for name in self._rest]
+        repeated = np.zeros(rows.num_rows, dtype=np.bool_)
+        near = same
+        for distance in range(1, FARTHEST + 1):
+            if not near.any():
+                break
+            hit = near
+            for values in rest:
+                hit = hit & _equal(values[distance:], values[:-distance])
+                if not hit.any():
+                    break
+            repeated[distance:] |= hit
+            near = near[:-1] & same[distance:]
+        else:
+            self.repeats = None
+            return
+        assert self.repeats is not None
+        self.repeats += int(repeated[carried:].sum())
+
+    def _keep_tail(self, rows: pa.Table, same: Array) -> None:
+        """Carry over the last row, and those before it that share its sort columns."""
+        different = np.flatnonzero(~same)
+        first = int(different[-1]) + 1 if len(different) else 0
+        if self.repeats is None:
+            first = rows.num_rows - 1
+        self._before = rows.slice(max(first, rows.num_rows - 2 * FARTHEST)).combine_chunks()
+
+
+def _comparable(column: pa.ChunkedArray) -> Any:
+    """A column's values as numbers where that is cheap, else as a polars series; a null is more than any value."""
+    if pa.types.is_dictionary(column.type):
+        return _ranks(column)
+    if pa.types.is_integer(column.type) and column.null_count == 0:
+        return column.to_numpy()
+    series = pl.from_arrow(column)
+    assert isinstance(series, pl.Series)
+    return series
+
+
+def _ranks(column: pa.ChunkedArray) -> Array:
+    chunks = column.unify_dictionaries().chunks
+    values = chunks[0].dictionary.to_pylist() if chunks else []
+    ranks = np.empty(len(values) + 1, dtype=np.int64)
+    ranks[np.array(sorted(range(len(values)), key=values.__getitem__), dtype=np.int64)] = np.arange(len(values))
+    ranks[-1] = len(values)
+    return np.concatenate([ranks[chunk.indices.fill_null(len(values)).to_numpy()] for chunk in chunks])
+
+
+def _neighbours(columns: list[Any]) -> tuple[Array, Array]:
+    """For each row but the first: whether it belongs before the one that precedes it, and whether both are the same."""
+    length = len(columns[0]) - 1
+    less, same = np.zeros(length, dtype=np.bool_), np.ones(length, dtype=np.bool_)
+    for values in columns:
+        here, before = values[1:], values[:-1]
+        less |= same & _less(here, before)
+        same &= _equal(here, before)
+    return less, same
+
+
+def _less(here: Any, before: Any) -> Array:
+    if isinstance(here, pl.Series):
+        known = (here < before).fill_null(False) | (before.is_null() & here.is_not_null())
+        return np.asarray(known.to_numpy())
+    return np.asarray(here < before)
+
+
+def _equal(here: Any, before: Any) -> Array:
+    if isinstance(here, pl.Series):
+        return np.asarray(here.eq_missing(before).to_numpy())
+    return np.asarray(here == before)
