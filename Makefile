@@ -43,6 +43,9 @@ bench: setup ## measure speed and memory
 	$(BIN)/python -m benchmarks variants
 	$(BIN)/python -m benchmarks occurrences
 	$(BIN)/python -m benchmarks rights
+	$(BIN)/python -m benchmarks startup
+	$(BIN)/python -m benchmarks lookup
+	$(BIN)/python -m benchmarks samples
 
 docs: setup ## write the reference pages from the contracts
 	$(BIN)/python -m dagster_project.reference docs/reference

@@ -163,15 +163,17 @@ def _turn(data: Array, begin: int, size: int, shift: int, anchor: int, out: Arra
 
 @_compiled
 def _digits(number: int, out: Array, at: int) -> int:
-    end = at + 1
-    rest = number // 10
-    while rest:
-        end += 1
-        rest //= 10
-    for place in range(end - 1, at - 1, -1):
-        out[place] = _ZERO + number % 10
-        number //= 10
-    return end
+    size, power = 1, 10
+    while size < 18 and number >= power:
+        size += 1
+        power *= 10
+    # Unsigned, division by ten is a multiplication.
+    rest = np.uint64(number)
+    for place in range(at + size - 1, at - 1, -1):
+        tenth = rest // np.uint64(10)
+        out[place] = _ZERO + (rest - tenth * np.uint64(10))
+        rest = tenth
+    return at + size
 
 
 @_compiled
@@ -202,6 +204,9 @@ def _write(
                 alt_at = _turn(alts, alt_begin[row], alt_size[row] - 1, shift[row], anchor[row], alt_data, alt_at)
                 ref_data[ref_at] = anchor[row] if anchor[row] else alt_data[alt_at - 1]
                 ref_at += 1
+        elif kind[row] == SNV:
+            ref_data[ref_at], alt_data[alt_at] = BASE[refs[ref_begin[row]]], BASE[alts[alt_begin[row]]]
+            ref_at, alt_at = ref_at + 1, alt_at + 1
         else:
             ref_at = _copy(refs, ref_begin[row], ref_size[row], sound[record], ref_data, ref_at)
             if there[row]:

@@ -39,6 +39,12 @@ def without_dots(alts: Text) -> Text:
     return alts._replace(valid=_said(alts.offsets, alts.valid, alts.data))
 
 
+def count(alts: Text, sound: Array) -> Array:
+    """How many alternates each record has; an unsound record none."""
+    found: Array = _alternates(alts.offsets, alts.valid, alts.data, sound)[0]
+    return found
+
+
 def split(alts: Text, sound: Array) -> tuple[Rows, Array]:
     """The rows to come, and how many alternates each record has; an unsound record stays one row."""
     alternates, total = _alternates(alts.offsets, alts.valid, alts.data, sound)

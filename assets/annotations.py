@@ -13,6 +13,7 @@ import numba
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numba import types
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -23,8 +24,11 @@ MATCHING = ("Allele", "ALLELE_NUM")
 """The fields that say which alternate allele an entry is of."""
 
 _compiled = numba.njit(nogil=True, cache=True)
+# The C library's search looks at 32 bytes at once.
+_search: Any = types.ExternalFunction("memchr", types.uintp(types.uintp, types.intc, types.uintp))
 
 _BAR, _COMMA, _DOT, _PERCENT = (ord(character) for character in "|,.%")
+_WORD = 16
 _FORMAT = re.compile(r"(?i)\bformat:\s*['\"]?(?P<vep>[^'\"]+)|'(?P<snpeff>[^']*\|[^']*)'|^(?P<bare>\s*Allele\s*\|.*)$")
 # What a value of INFO may not hold is written so, by VEP in every version of VCF; the escape's own sign comes last.
 _ESCAPES = {"3A": ":", "3B": ";", "3D": "=", "2C": ",", "7C": "|", "09": "\t", "0A": "\n", "0D": "\r", "25": "%"}
@@ -69,6 +73,7 @@ def split(text: Array, begin: Array, size: Array, names: tuple[str, ...], wanted
         names: of all fields, in their order.
         wanted: the fields to gather, each one of ``names``.
     """
+    begin, size = np.asarray(begin, dtype=np.int64), np.asarray(size, dtype=np.int64)
     slots = np.full(len(names), -1, dtype=np.int64)
     for slot, name in enumerate(wanted):
         slots[names.index(name)] = slot
@@ -97,6 +102,16 @@ def _struct(columns: list[pa.Array], wanted: tuple[str, ...], rows: int) -> pa.S
 
 
 @_compiled
+def _comma(text: Array, at: int, stop: int) -> Any:
+    """Where the next comma of ``text[at:stop]`` stands, or ``stop``."""
+    if at >= stop:
+        return stop
+    base = text.ctypes.data
+    found = _search(base + np.uintp(at), _COMMA, np.uintp(stop - at))
+    return stop if found == 0 else np.int64(found - base)
+
+
+@_compiled
 def _entries(text: Array, begin: Array, size: Array, width: int) -> tuple[Array, Array]:
     """Where each record's entries begin among all, and whether it has any.
 
@@ -108,9 +123,11 @@ def _entries(text: Array, begin: Array, size: Array, width: int) -> tuple[Array,
         offsets[row + 1] = offsets[row]
         valid[row] = size[row] > 0 and not (size[row] == 1 and text[begin[row]] == _DOT)
         if valid[row]:
-            commas = 0
-            for at in range(begin[row], begin[row] + size[row]):
-                commas += text[at] == _COMMA
+            stop, commas = begin[row] + size[row], 0
+            at = _comma(text, begin[row], stop)
+            while at < stop:
+                commas += 1
+                at = _comma(text, at + 1, stop)
             if (commas + 1) * width <= size[row] + 1:
                 offsets[row + 1] += commas + 1
     return offsets, valid
@@ -119,11 +136,10 @@ def _entries(text: Array, begin: Array, size: Array, width: int) -> tuple[Array,
 @_compiled
 def _bars(text: Array, at: int, stop: int) -> tuple[int, int]:
     """Where the next comma stands (or ``stop``), and how many bars stand before it."""
-    bars = 0
-    while at < stop and text[at] != _COMMA:
-        bars += text[at] == _BAR
-        at += 1
-    return at, bars
+    comma, bars = _comma(text, at, stop), 0
+    for place in range(at, comma):
+        bars += text[place] == _BAR
+    return comma, bars
 
 
 @_compiled
@@ -166,8 +182,8 @@ def _scan(
 
 
 @_compiled
-def _gather(text: Array, starts: Array, sizes: Array) -> tuple[Array, Array, Array, int, bool]:
-    """Offsets, a bitmap of what is not null, the bytes, how many are null, and whether any byte is a percent sign."""
+def _gather(text: Array, starts: Array, sizes: Array) -> tuple[Array, Array, Array, int]:
+    """Offsets, a bitmap of what is not null, the bytes, and how many are null."""
     offsets = np.zeros(starts.size + 1, dtype=np.int32)
     valid = np.zeros((starts.size + 7) // 8, dtype=np.uint8)
     nulls = 0
@@ -179,21 +195,25 @@ def _gather(text: Array, starts: Array, sizes: Array) -> tuple[Array, Array, Arr
         else:
             valid[row >> 3] |= np.uint8(1 << (row & 7))
         offsets[row + 1] = offsets[row] + length
-    data = np.empty(offsets[-1], dtype=np.uint8)
-    escaped = False
+    data = np.empty(offsets[-1] + _WORD, dtype=np.uint8)
     for row in range(starts.size):
         source, target = starts[row], offsets[row]
-        for at in range(offsets[row + 1] - target):
-            data[target + at] = text[source + at]
-            escaped |= text[source + at] == _PERCENT
-    return offsets, valid, data, nulls, escaped
+        length = offsets[row + 1] - target
+        # Most values are short: a move of one fixed width, of which the next value overwrites what is too much.
+        if length <= _WORD and source + _WORD <= text.size:
+            for at in range(_WORD):
+                data[target + at] = text[source + at]
+        else:
+            for at in range(length):
+                data[target + at] = text[source + at]
+    return offsets, valid, data[: offsets[-1]], nulls
 
 
 def _strings(text: Array, starts: Array, sizes: Array) -> pa.StringArray:
-    offsets, valid, data, nulls, escaped = _gather(text, starts, sizes)
+    offsets, valid, data, nulls = _gather(text, starts, sizes)
     mask = pa.py_buffer(valid) if nulls else None
     found = pa.StringArray.from_buffers(len(starts), pa.py_buffer(offsets), pa.py_buffer(data), mask, nulls)
-    if escaped:
+    if (data == _PERCENT).any():
         for code, character in _ESCAPES.items():
             found = pc.replace_substring_regex(found, f"(?i)%{code}", character)
     return found

@@ -155,7 +155,12 @@ class _Bgzf:
         self._source, self._file = source, file
         numbers = np.frombuffer(index[: len(index) // 8 * 8], dtype="<u8").astype(np.int64)
         pairs = numbers[1:].reshape(-1, 2) if len(numbers) % 2 else np.empty((0, 2), dtype=np.int64)
-        if len(index) % 8 or not len(numbers) or numbers[0] != len(pairs) or (np.diff(pairs, axis=0) <= 0).any():
+        if (
+            len(index) % 8
+            or not len(numbers)
+            or numbers[0] != len(pairs)
+            or (np.diff(pairs, axis=0, prepend=0) <= 0).any()
+        ):
             raise SourceError(source.problem("has a .gzi that is none"), _INDEX)
         self._packed, self._plain = (np.concatenate(([0], column)) for column in (pairs[:, 0], pairs[:, 1]))
 

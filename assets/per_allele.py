@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numba
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from assets.allele_text import Array, Rows
+
+_compiled = numba.njit(nogil=True, cache=True)
 
 COPIED = 512 << 20
 """How many bytes the rows of one batch may take in all because their records were split."""
@@ -30,10 +33,13 @@ def misfits(batch: pa.RecordBatch, alternates: Array, sound: Array) -> Iterator[
         kind = number(field)
         if kind is None:
             continue
+        if not _any_misfit(column.offsets.to_numpy(), alternates, sound, "ARG".index(kind)):
+            continue
         expected = {"A": alternates, "R": alternates + 1, "G": (alternates + 1) * (alternates + 2) // 2}[kind]
         found = np.diff(column.offsets.to_numpy())
-        wrong = np.flatnonzero((found != expected) & sound)
-        for record in wrong.tolist() if len(wrong) else ():
+        given = column.is_valid().to_numpy(zero_copy_only=False)
+        wrong = np.flatnonzero((found != expected) & sound & given)
+        for record in wrong.tolist():
             values = column[record].as_py()
             # One missing value stands for all of them; without an alternate there is none to have a value.
             if values is None or values == [None] or (alternates[record] == 0 and len(values) <= 1):
@@ -49,16 +55,18 @@ def own(field: pa.Field, column: pa.Array, rows: Rows, has: Array) -> tuple[pa.F
     """A list column of the records as the rows' own values.
 
     The scalar of the row's alternate (A), the reference's and the alternate's (R), or those of the genotypes 0/0,
-    0/i and i/i (G). Null where the record has no value; ``has`` says which records have an alternate at all.
+    0/i and i/i (G). Null where the record has no value; ``has`` says which records have an alternate,
+    and are without ``misfits``.
     """
     kind = number(field)
     assert kind is not None
     bounds = column.offsets.to_numpy()
+    scalar = pa.field(field.name, field.type.value_type, metadata={b"number": b"1"})
+    alone = len(rows.record) == len(column) == bounds[-1] - bounds[0] and has.all()
+    if kind == "A" and alone and column.null_count == 0:
+        return scalar, column.values.slice(bounds[0], len(column))
     size = np.diff(bounds)
     if kind == "A":
-        scalar = pa.field(field.name, field.type.value_type, metadata={b"number": b"1"})
-        if len(rows.record) == len(column) and (size == 1).all() and column.null_count == 0 and has.all():
-            return scalar, column.values.slice(bounds[0], len(column))
         return scalar, _taken(column.values, bounds[rows.record] + rows.ordinal, _absent(column, size, rows, has))
     allele = rows.ordinal + 1
     first = allele * (allele + 1) // 2
@@ -68,6 +76,16 @@ def own(field: pa.Field, column: pa.Array, rows: Rows, has: Array) -> tuple[pa.F
     offsets = np.concatenate(([0], np.cumsum(np.where(absent, 0, places.shape[1])))).astype(np.int32)
     lists = pa.ListArray.from_arrays(pa.array(offsets), values, mask=pa.array(absent))
     return field.with_type(lists.type), lists
+
+
+@_compiled
+def _any_misfit(bounds: Array, alternates: Array, sound: Array, kind: int) -> bool:
+    for record in range(alternates.size):
+        alleles = alternates[record] + (kind > 0)
+        expected = alleles * (alleles + 1) // 2 if kind == 2 else alleles
+        if sound[record] and bounds[record + 1] - bounds[record] != expected:
+            return True
+    return False
 
 
 def _absent(column: pa.Array, size: Array, rows: Rows, has: Array) -> Array:

@@ -37,7 +37,9 @@ class Records(NamedTuple):
     @classmethod
     def of(cls, contig: pa.Array, assembly: pa.Array, position: pa.Array, ref: pa.Array, alt: pa.Array) -> Records:
         """The records of five columns; names of contigs and assemblies as they stand."""
-        return cls(*_coded(contig), *_coded(assembly), *numbers(position), Text.of(ref), alleles.without_dots(Text.of(alt)))
+        return cls(
+            *_coded(contig), *_coded(assembly), *numbers(position), Text.of(ref), alleles.without_dots(Text.of(alt))
+        )
 
     @property
     def nowhere(self) -> Array:

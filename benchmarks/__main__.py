@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from benchmarks import alphamissense, occurrences, rights, variants
+from benchmarks import alphamissense, lookup, occurrences, rights, samples, startup, variants
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -16,6 +16,9 @@ main.add_command(variants.main, "variants")
 main.add_command(occurrences.main, "occurrences")
 main.add_command(alphamissense.main, "alphamissense")
 main.add_command(rights.main, "rights")
+main.add_command(startup.main, "startup")
+main.add_command(lookup.main, "lookup")
+main.add_command(samples.main, "samples")
 
 if __name__ == "__main__":
     main()

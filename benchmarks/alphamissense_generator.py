@@ -29,7 +29,9 @@ SELECT
         protein // 20000 % 10) AS uniprot_id,
     format('ENST{:011d}.{:d}', 335137 + protein * 37, 1 + protein % 9) AS transcript_id,
     format('{}{:d}{}', 'ACDEFGHIKLMNPQRSTVWY'[1 + (hash(place // 3, protein) % 20)::INTEGER], 1 + place % {coding} // 3,
-        'ACDEFGHIKLMNPQRSTVWY'[1 + (hash(i) % 20)::INTEGER]) AS protein_variant,
+        -- Another amino acid than the one before.
+        'ACDEFGHIKLMNPQRSTVWY'[1 + ((hash(place // 3, protein) % 20 + 1 + hash(i) % 19) % 20)::INTEGER])
+        AS protein_variant,
     score AS am_pathogenicity,
     CASE WHEN score < 0.34 THEN 'likely_benign' WHEN score > 0.564 THEN 'likely_pathogenic' ELSE 'ambiguous' END
         AS am_class

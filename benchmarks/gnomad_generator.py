@@ -112,7 +112,7 @@ def write(path: Path, records: int) -> Path:
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_name(f"{path.name}.part")
-        with unfinished.open("wb") as file, _compressed(file) as text:
+        with unfinished.open("wb") as file, compressed(file) as text:
             text.write(header().encode())
             text.flush()
             copy = f"COPY ({_sql(records)}) TO '/dev/stdout' (FORMAT csv, HEADER false, DELIMITER '\x01', QUOTE '')"
@@ -148,7 +148,7 @@ def _sql(records: int) -> str:
 
 
 @contextmanager
-def _compressed(file: BinaryIO) -> Iterator[IO[bytes]]:
+def compressed(file: BinaryIO) -> Iterator[IO[bytes]]:
     """Where to write text for it to arrive in a file as BGZF."""
     command = ["bgzip", "-c", "-@2"] if shutil.which("bgzip") else [sys.executable, "-m", __name__, "--compress"]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=file)

@@ -59,18 +59,18 @@ def curated(dataset: str, source: Path, home: Path) -> Cost:
     return measure([WINNOW, "run", dataset, "--source", str(source)], Settings.at(home).home)
 
 
-def show(title: str, base: Cost, rows: Sequence[tuple[str, Cost, float | None]]) -> None:
-    """Print costs as ratios to the first, with the goal of each where there is one."""
+def show(title: str, base: Cost, rows: Sequence[tuple[str, Cost, float | None]], digits: int = 2) -> None:
+    """Print costs as ratios to the base, with the goal of each where there is one."""
     table = Table(title=title, title_justify="left")
     for column in ("", "seconds", "ratio", "goal", "processor s", "ratio", "peak MB"):
         table.add_column(column, justify="right" if column else "left")
     for name, cost, goal in rows:
         table.add_row(
             name,
-            f"{cost.seconds:.2f}",
+            f"{cost.seconds:.{digits}f}",
             f"{cost.seconds / base.seconds:.2f}",
             "" if goal is None else f"{goal:.2f}",
-            f"{cost.processor:.2f}",
+            f"{cost.processor:.{digits}f}",
             f"{cost.processor / base.processor:.2f}",
             f"{cost.peak_mb:,.0f}",
         )

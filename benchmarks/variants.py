@@ -2,8 +2,8 @@
 
 ``python -m benchmarks variants [RECORDS ...]`` (default 1000000; the goal of the whole run is stated for 10000000).
 All convert the same file to the same columns in Parquet: seven fixed ones, 12 INFO keys and the vep string as text;
-what they wrote is compared before anything is said. The whole run beyond that splits, trims, identifies, checks, sorts and
-publishes two tables. An index beside the file lets polars-bio read with two threads; it is measured with and without.
+what they wrote is compared before anything is said. The whole run beyond that splits, trims, identifies, checks, sorts
+and publishes two tables. An index lets polars-bio read with two threads; it is measured with and without.
 """
 
 from __future__ import annotations

@@ -47,9 +47,9 @@ def _part_schedule(dataset: Dataset, name: str, cron: str) -> dg.ScheduleDefinit
         job=part_job(dataset),
         description=f"Curate {dataset.title}, part by part",
     )
-    def every_part(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest]:
+    def every_part() -> Iterator[dg.RunRequest]:
         for part in dataset.parts:
-            yield dg.RunRequest(run_key=f"{context.scheduled_execution_time.isoformat()} {part}", partition_key=part)
+            yield dg.RunRequest(run_key=part, partition_key=part)
 
     return every_part
 

@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -192,12 +192,12 @@ def run(datasets: tuple[str, ...], sample: bool, source: str | None, parts: tupl
     # Who names a dataset without an address is told so; who asks for all is asked to fetch what can be fetched.
     unpublished = [dataset for dataset in sound if dataset.source.uri is None] if not (datasets or sample) else []
     chosen = [dataset for dataset in sound if dataset not in unpublished]
-    _refuse_parts(chosen, parts, sample, source)
     if source and "://" not in source:
         source = str(Path(source).absolute())
     from dagster_project import run as runs
     from dagster_project import show
 
+    runs.refuse_parts(chosen, parts, sample, source)
     house = _house()
     try:
         with show.progress([dataset.name for dataset in chosen]) as handler, runs.listening(handler):
@@ -211,18 +211,6 @@ def run(datasets: tuple[str, ...], sample: bool, source: str | None, parts: tupl
         _leave_interrupted()
     if not all(outcome.succeeded for outcome in outcomes):
         sys.exit(REFUSED)
-
-
-def _refuse_parts(chosen: Sequence[Dataset], parts: Sequence[str], sample: bool, source: str | None) -> None:
-    from catalog.dataset import PART
-
-    if parts and (sample or len(chosen) != 1 or not chosen[0].source.parts):
-        raise click.UsageError("--part goes with exactly one DATASET whose source has parts, and not with --sample")
-    for part in parts:
-        if part not in chosen[0].parts:
-            raise click.UsageError(f"there is no part {part!r}; the parts are: {', '.join(chosen[0].parts)}")
-    if source and chosen[0].source.parts and PART not in source and len(parts) != 1:
-        raise click.UsageError(f"{chosen[0].name} has parts: give --part for what --source is, or write {PART} in it")
 
 
 @main.command(short_help="Give the contributor's verdict on datasets.")

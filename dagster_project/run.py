@@ -18,11 +18,12 @@ from dataclasses import dataclass, replace
 from socket import AF_UNIX, SOCK_DGRAM
 from typing import Any
 
+import click
 import dagster as dg
 import yaml
 from dagster._core.instance.ref import InstanceRef
 
-from catalog.dataset import Dataset
+from catalog.dataset import PART, Dataset
 from catalog.errors import ContractError
 from catalog.records import ALL, Check, GateReport, Version
 from dagster_project.component import asset_key, dataset_keys
@@ -61,6 +62,13 @@ class Outcome:
         return self.dataset if self.part == ALL else f"{self.dataset} {self.part}"
 
     @property
+    def kept(self) -> str:
+        """What the current version has of a part that was not published."""
+        if self.part == ALL or self.version is None:
+            return ""
+        return f", with part {self.part} as it was" if self.version.part(self.part) else f", without part {self.part}"
+
+    @property
     def succeeded(self) -> bool:
         """Whether the dataset is now as its source is."""
         return self.status in ("committed", "unchanged", "no source")
@@ -88,14 +96,32 @@ def dagster_instance(settings: Settings) -> dg.DagsterInstance:
         return dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(settings.dagster), overrides=quiet))
 
 
-def curate_job(name: str = CURATE) -> dg.JobDefinition:
-    """The job that runs use; by name, so that other processes can load it."""
+def curate_job() -> dg.JobDefinition:
+    """The job of all datasets without parts; by name, so that other processes can load it."""
     from dagster_project.definitions import defs
 
     if multiprocessing.parent_process() is not None and _PROGRESS_SOCKET in os.environ and not PROGRESS.handlers:
         _start_telling(_ToParent(os.environ[_PROGRESS_SOCKET]))
         atexit.register(_hush)
+    return defs.resolve_job_def(CURATE)
+
+
+def part_job(name: str) -> dg.JobDefinition:
+    """The job of one dataset with parts."""
+    from dagster_project.definitions import defs
+
     return defs.resolve_job_def(name)
+
+
+def refuse_parts(chosen: Sequence[Dataset], parts: Sequence[str], sample: bool, source: str | None) -> None:
+    """Refuse parts that are not asked for as they can be. Raises click.UsageError."""
+    if parts and (sample or len(chosen) != 1 or not chosen[0].source.parts):
+        raise click.UsageError("--part goes with exactly one DATASET whose source has parts, and not with --sample")
+    for part in parts:
+        if part not in chosen[0].parts:
+            raise click.UsageError(f"there is no part {part!r}; the parts are: {', '.join(chosen[0].parts)}")
+    if source and chosen[0].source.parts and PART not in source and len(parts) != 1:
+        raise click.UsageError(f"{chosen[0].name} has parts: give --part for what --source is, or write {PART} in it")
 
 
 def run(
@@ -168,8 +194,8 @@ def _execute(
     config: dict[str, Any],
     jobs: int,
 ) -> Any:
-    job = curate_job() if name == CURATE else curate_job(name)
     if jobs == 1 or part != ALL:  # the three steps of a part wait for one another
+        job = curate_job() if part == ALL else part_job(name)
         return job.execute_in_process(
             run_config=config,
             instance=instance,

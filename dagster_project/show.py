@@ -20,7 +20,6 @@ from rich.table import Table
 from rich.text import Text
 
 from catalog.errors import StorageError
-from catalog.records import ALL
 from catalog.sql_types import literal
 
 if TYPE_CHECKING:
@@ -136,16 +135,9 @@ def outcomes(found: Sequence[Outcome]) -> None:
             click.echo(f"\n{outcome.name} {outcome.status}: {outcome.problem}", err=True)
             click.echo(f"  remedy: {outcome.remedy}", err=True)
             if outcome.version:
-                click.echo(f"  {outcome.version} is still current{_kept_part(outcome)}", err=True)
+                click.echo(f"  {outcome.version} is still current{outcome.kept}", err=True)
     if found and all(outcome.status == "unchanged" for outcome in found):
         click.echo("nothing new: every source and contract is as it was, so nothing was parsed or published")
-
-
-def _kept_part(outcome: Outcome) -> str:
-    if outcome.part == ALL or outcome.version is None:
-        return ""
-    has = outcome.version.part(outcome.part) is not None
-    return f", with part {outcome.part} as it was" if has else f", without part {outcome.part}"
 
 
 # -- check -------------------------------------------------------------------------------------------
@@ -318,16 +310,17 @@ def datasets(door: Door, as_json: bool) -> None:
         _write_text(relation, "json", sys.stdout)
         return
     columns = ["dataset", "tables", "licence", f"to {door.profile}", "embargo until", "version", "rows", "last gate"]
-    rows = [_dataset_cells(row) for row in relation.fetchall()]
-    if any(dataset.source.parts for dataset in door.datasets.values()):
-        _table([*columns, "parts"], rows)
-    else:
-        _table(columns, [row[:-1] for row in rows])
+    rows = relation.fetchall()
+    _table(columns, [_dataset_cells(row) for row in rows])
+    for name, *_, parts, _ in rows:
+        if parts and "without" in parts:
+            click.echo(f"{name} has {parts}", err=True)
 
 
 def _dataset_cells(row: Sequence[Any]) -> list[Any]:
     name, tables, licence, access, until, version, rows, gate, parts, _ = row
-    return [name, ", ".join(tables), licence, access, until, version and f"@{version}", rows, gate, parts]
+    number = version and f"@{version}" + (f" ({parts.partition(',')[0]})" if parts else "")
+    return [name, ", ".join(tables), licence, access, until, number, rows, gate]
 
 
 def versions(door: Door, dataset: str) -> None:

@@ -99,8 +99,8 @@ def test_every_command_has_help_and_a_place_in_the_reference(winnow, name):
 
 
 def test_list_is_a_table_for_people_and_json_for_programs(winnow):
-    shown = winnow("list").output
-    assert [line.split()[0] for line in shown.splitlines()[2:]] == list(dataset_names())
+    first = [line.split()[0] for line in winnow("list").stdout.splitlines()[2:]]
+    assert [cell for cell in first if cell != "│"] == list(dataset_names())  # long cells go on in a line below
     told = {row["dataset"]: row for row in json.loads(winnow("list", "--json").stdout)}
     assert told["genomics/clinvar"]["version"] == 2
     assert told["crystals/cod"]["access"] == "permitted"

@@ -157,8 +157,9 @@ def test_a_schedule_of_a_contract_runs_its_dataset_in_utc(dataset):
         return
     schedule = schedules[name]
     assert (schedule.cron_schedule, schedule.execution_timezone) == (dataset.schedule, "UTC")
-    with dg.build_schedule_context() as context:
-        assert len(schedule.evaluate_tick(context).run_requests) == 1
+    with dg.build_schedule_context(repository_def=defs.get_repository_def()) as context:
+        asked = [request.partition_key for request in schedule.evaluate_tick(context).run_requests]
+    assert asked == list(dataset.source.parts or [None])
     job = defs.resolve_job_def(schedule.job_name)
     tables = {asset_key("table", name) for name in dataset.feeds}
     assert job.asset_layer.executable_asset_keys == {asset_key(layer, dataset.name) for layer in LAYERS} | tables

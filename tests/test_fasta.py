@@ -1,4 +1,4 @@
-"""References read by range: any range of any layout, near and far, plain and compressed; and indices that do not fit."""
+"""References read by range: any range of any layout, plain and compressed; and indices that do not fit."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import subprocess
 import tracemalloc
 from pathlib import Path
 
-import fsspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -62,14 +61,6 @@ def test_a_contig_that_is_not_there_is_told(tmp_path):
     assert reference.contig("22") is None
     with pytest.raises(SourceError, match=r"x\.fa has no contig '22'"):
         reference.sequence("22", 0, 1)
-
-
-def test_it_is_read_from_afar_by_range():
-    near = fsspec.filesystem("memory")
-    near.pipe("/far/r.fa", b">1\nACGT\nAC\n")
-    # The house opens no memory:// store; s3 and http go the same way through fsspec.
-    with pytest.raises(SourceError, match="there is no memory:// here"):
-        Fasta("memory://far/r.fa")
 
 
 @pytest.fixture

@@ -213,6 +213,33 @@ def test_each_allele_keeps_its_info(records):
         assert list(found) == expected
 
 
+# --- lifted over ------------------------------------------------------------
+
+
+def test_lifted_alleles_are_aligned_anew_and_remember_where_they_were(tmp_path):
+    pytest.importorskip("liftover", reason="liftover is not installed")
+    target = "T" * 5 + "GATTACAACAACAGGGGCCTA"
+    uri = indexed(tmp_path / "to.fa", {"1": target})
+    # 21 bases, moved by 5.
+    (tmp_path / "x.chain").write_text("chain 1 chr1 21 + 0 21 chr1 26 + 5 26 1\n21\n\n")
+    lift = {"chain": str(tmp_path / "x.chain"), "to": "GRCh38", "reference": uri}
+    source = batch([("1", 8, "ACAA", "A"), ("1", 2, "G", "C"), ("1", 1, "G", "C,<DEL>"), ("1", 2, "T", "C")])
+    source = source.set_column(9, "assembly", pa.array(["GRCh37", "GRCh37", "GRCh37", "GRCh38"]))
+    out = prepare(Options(lift_over=lift, vrs=True))(source)
+    said = [out[name].to_pylist() for name in ("_source", "assembly", "position", "lifted_from", "_error")]
+    rows = list(zip(*said, strict=True))
+    assert rows[0] == (0, "GRCh38", 9, "GRCh37-1-8-ACAA-A", None)
+    assert (out["ref"][0].as_py(), out["alt"][0].as_py()) == ("TACA", "T")
+    assert rows[1][:4] == (1, None, None, None)
+    assert "not lifted over" in rows[1][4]
+    assert rows[2] == (2, "GRCh38", 6, "GRCh37-1-1-G-C", None)
+    assert rows[3][:4] == (2, None, None, None)
+    assert "only alleles of plain bases" in rows[3][4]
+    assert rows[4] == (3, "GRCh38", 2, None, None)
+    assert out["spdi"][2].as_py() == "NC_000001.11:5:G:C"
+    assert out["vrs_id"][2].as_py().startswith("ga4gh:VA.")
+
+
 # --- what cannot be ------------------------------------------------------------
 
 
@@ -221,7 +248,8 @@ def test_ref_is_checked_and_the_message_says_both(tmp_path):
     out = prepare(Options(reference=uri))(
         batch([
             ("1", 2, "CG", "C"), ("1", 2, "CC", "C,CCC,*"), ("1", 13, "GTA", "G"), ("2", 1, "A", "C"),
-            ("1", 5, "a", "g"), ("1", 9, "N", "A"), ("1", 9, "A", "C"), ("1", 10, "N", "A"), ("1", 3, "G", None), ("1", 3, "A", "<DEL>"),
+            ("1", 5, "a", "g"), ("1", 9, "N", "A"), ("1", 9, "A", "C"), ("1", 10, "N", "A"),
+            ("1", 3, "G", None), ("1", 3, "A", "<DEL>"),
         ])
     )  # fmt: skip
     errors = out["_error"].to_pylist()

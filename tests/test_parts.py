@@ -291,7 +291,7 @@ def in_dagster(flock: Flock, monkeypatch: pytest.MonkeyPatch) -> Flock:
     """The flock as what the command line and Dagster know."""
     folder = flock.root / "datasets"
     monkeypatch.setenv("WINNOW_HOME", str(flock.root / "home"))
-    monkeypatch.setattr(runs, "curate_job", lambda name="curate": definitions(folder).resolve_job_def(name))
+    monkeypatch.setattr(runs, "part_job", lambda name: definitions(folder).resolve_job_def(name))
     monkeypatch.setattr("catalog.dataset.load_dataset", lambda name, within=folder: load_dataset(name, within))
     monkeypatch.setattr("catalog.dataset.sound_datasets", lambda: ((flock.dataset,), {}))
     return flock

@@ -114,7 +114,7 @@ def length(number, unit):
         (11, "G", "GAA", 11, 15, length(6, 2)),  # the greatest unit that fits: AA
         (11, "G", "GAAAAAA", 11, 15, length(10, 3)),  # six A: 6 is longer than what is there, 3 is not
         (3, "G", "GAC", 3, 10, length(9, 2)),
-        (26, "G", "GCA", 26, 28, literal("CACA")),
+        (26, "G", "GCA", 26, 28, length(4, 2)),
         (2, "T", "TGC", 2, 3, literal("GCG")),  # ambiguous, but not to be told from the reference alone
     ],
 )

@@ -128,10 +128,12 @@ def _exploded(batch: pa.RecordBatch, entries: _Entries, alleles: pa.RecordBatch)
     if len(rows) > alleles.num_rows:
         alleles = alleles.take(pa.array(rows))
     absent = chosen < 0
-    taken = pa.array(chosen, mask=absent)
     names = _names(entries, alleles.schema)
     added = [pa.field(names[name], pa.string()) for name in entries.fields]
-    values = [column.take(taken) for column in entries.fields.values()]
+    values = list(entries.fields.values())
+    if len(chosen) != len(assigned) or np.any(np.diff(chosen, prepend=-1) != 1):
+        taken = pa.array(chosen, mask=absent)
+        values = [column.take(taken) for column in values]
     schema = pa.schema([*alleles.schema, *added, ORDINAL])
     return pa.record_batch([*alleles.columns, *values, pa.array(number, mask=absent)], schema=schema)
 

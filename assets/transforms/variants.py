@@ -125,8 +125,7 @@ class _Variants:
         sound = batch["_error"].is_null().to_numpy(zero_copy_only=False) & ~records.nowhere
         for faults in (per_allele.misfits, per_allele.too_large):
             sound[list(errors)] = False
-            _, alternates = alleles.split(records.alts, sound)
-            for record, reason in faults(batch, alternates, sound):
+            for record, reason in faults(batch, alleles.count(records.alts, sound), sound):
                 errors.setdefault(record, reason)
         sound[list(errors)] = False
         normal = normalise(records, sound, self._reference, errors)
@@ -150,7 +149,9 @@ class _Variants:
         """The columns on the other assembly, and why some rows have no place there."""
         assert self._onto is not None
         onto, reference, to = self._onto
-        elsewhere = pc.fill_null(pc.not_equal(derived["assembly"].cast(pa.string()), to), False)
+        assembly = derived["assembly"].cast(pa.string())
+        elsewhere = pc.fill_null(pc.equal(assembly, onto.source), False)
+        strange = pc.fill_null(pc.and_(pc.invert(elsewhere), pc.not_equal(assembly, to)), False)
         place = [derived[name] for name in ("position", "ref", "alt")]
         moved = onto.apply(derived["contig"], pc.if_else(elsewhere, place[0], None), *place[1:])
         lifted = moved.position.is_valid()
@@ -158,6 +159,8 @@ class _Variants:
             int(row): moved.reason[int(row)].as_py()
             for row in np.flatnonzero(moved.reason.is_valid().to_numpy(zero_copy_only=False))
         }
+        for row in pc.indices_nonzero(strange).to_pylist():
+            errors[row] = f"not lifted over to {to}: the chain leads from {onto.source}, but this is {assembly[row]}"
         names = ("contig", "position", "ref", "alt")
         given = {name: pc.if_else(lifted, getattr(moved, name), derived[name].cast(getattr(moved, name).type))
                  for name in names}  # fmt: skip
