@@ -131,12 +131,31 @@ def justified(sequence: Sequence, contig: str, start: int, deleted: bytes, inser
     None if the sequence does not hold what is deleted, or the stretch is longer than ``FARTHEST``. This is the
     fully justified form of GA4GH VRS 2 and the contextual allele of SPDI.
     """
-    end = start + len(deleted)
+    near = _near(sequence, contig, start, deleted, inserted)
+    return near if isinstance(near, Justified) or near is None else _far(sequence, contig, start, deleted, inserted)
+
+
+def _near(sequence: Sequence, contig: str, start: int, deleted: bytes, inserted: bytes) -> Justified | bool | None:
+    """The answer from one look at the bases around, which mostly do; False if they do not reach far enough."""
+    first, end = max(start - _NEAR, 0), start + len(deleted)
+    text = sequence(contig, first, end + _NEAR)
+    low, high = start - first, end - first
     # Of an insertion, a base beside it must exist: a place beyond the contig holds nothing that could be asked.
-    held = sequence(contig, start, end) if deleted else b""
-    if held != deleted or not (deleted or sequence(contig, max(start - 1, 0), start + 1)):
+    if text[low:high] != deleted or len(text) < max(low, 1):
         return None
     unit = deleted or inserted
+    size, left, right = len(unit), low, high
+    while left and text[left - 1] == unit[(left - 1 - low) % size]:
+        left -= 1
+    while right < len(text) and text[right] == unit[(right - high) % size]:
+        right += 1
+    if (left == 0 and first) or right == high + _NEAR:
+        return False
+    return Justified(first + left, first + right, text[left:right], text[left:low] + inserted + text[high:right])
+
+
+def _far(sequence: Sequence, contig: str, start: int, deleted: bytes, inserted: bytes) -> Justified | None:
+    end, unit = start + len(deleted), deleted or inserted
     left = _rolled(lambda at, size: sequence(contig, max(start - at - size, 0), start - at)[::-1], unit[::-1])
     right = _rolled(lambda at, size: sequence(contig, end + at, end + at + size), unit)
     if left is None or right is None:

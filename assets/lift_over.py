@@ -189,13 +189,17 @@ class LiftOver:
 
 
 def _differing(ref: str, alt: str) -> tuple[int, str, str]:
-    """Where two different alleles begin to differ, and what is left of them without their shared ends."""
-    while ref and alt and ref[-1] == alt[-1]:
-        ref, alt = ref[:-1], alt[:-1]
-    offset = 0
-    while offset < min(len(ref), len(alt)) and ref[offset] == alt[offset]:
+    """Where two different alleles begin to differ, and what is left of them without their shared ends.
+
+    The shared beginning goes first, so that what was written as an anchor is one.
+    """
+    offset, shorter = 0, min(len(ref), len(alt))
+    while offset < shorter and ref[offset] == alt[offset]:
         offset += 1
-    return offset, ref[offset:], alt[offset:]
+    shared = 0
+    while shared < shorter - offset and ref[-1 - shared] == alt[-1 - shared]:
+        shared += 1
+    return offset, ref[offset : len(ref) - shared], alt[offset : len(alt) - shared]
 
 
 def _turned(bases: str, forward: bool) -> str:

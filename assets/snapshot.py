@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from io import FileIO
@@ -192,12 +193,14 @@ def _attempt(source: Source, file: Remote, partial: Path, raw: Path, report: Cal
         if start < size:
             out.truncate(0)
             size, digest = 0, hashlib.sha256()
-        for piece in pieces:
-            with _storing(raw, (total or file.size or size) - size):
-                _write(out, piece)
-            digest.update(piece)
-            size += len(piece)
-            report(size)
+        with ThreadPoolExecutor(1) as beside:
+            for piece in pieces:
+                hashed = beside.submit(digest.update, piece)
+                with _storing(raw, (total or file.size or size) - size):
+                    _write(out, piece)
+                size += len(piece)
+                report(size)
+                hashed.result()
         with _storing(raw):
             os.fsync(out.fileno())
     promised = total if total is not None else file.size

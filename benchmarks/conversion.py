@@ -1,12 +1,13 @@
 """Winnow's reader and Arrow's Parquet writer, without gates: what its conversion of VCF alone costs.
 
-``python -m benchmarks.conversion SOURCE TARGET KEY ...``. The next batch is read in a thread while one is written, as
-``winnow run`` does it.
+``python -m benchmarks.conversion SOURCE TARGET KEY ...``. The next row group is read in a thread while one is written.
 """
 
 from __future__ import annotations
 
+import itertools
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -46,16 +47,16 @@ def convert(source: Path, target: Path, keys: tuple[str, ...]) -> int:
         memory_kept(),
         pq.ParquetWriter(target, schema, compression="zstd", use_dictionary=repeating, store_schema=False) as writer,
     ):
-        waiting: list[pa.RecordBatch] = []
-        for batch in ahead(iter(reader)):
-            waiting.append(batch.select(names))
-            rows += batch.num_rows
-            if len(waiting) == BATCHES:
-                writer.write_table(pa.Table.from_batches(waiting, schema).unify_dictionaries())
-                waiting = []
-        if waiting:
-            writer.write_table(pa.Table.from_batches(waiting, schema).unify_dictionaries())
+        # A whole row group is read while one is written: with a batch ahead the reader would wait for most of it.
+        for group in ahead(_groups(batch.select(names) for batch in reader)):
+            writer.write_table(group)
+            rows += group.num_rows
     return rows
+
+
+def _groups(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
+    while group := list(itertools.islice(batches, BATCHES)):
+        yield pa.Table.from_batches(group).unify_dictionaries()
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections import Counter
+from collections import defaultdict
 from pathlib import Path
 
 import click
@@ -31,16 +31,16 @@ _OURS = {"assets", "catalog", "dagster_project", "validations"}
 _TOLD = re.compile(r"import time:\s*(\d+) \|\s*\d+ \| +(\S+)")
 
 
-def imports(command: list[str], home: Path) -> Counter[str]:
+def imports(command: list[str], home: Path) -> dict[str, float]:
     """Seconds that the import of each package's modules took by itself, most first; Python's own are one."""
     environment = {**os.environ, "WINNOW_HOME": str(home)}
     told = subprocess.run(
         [sys.executable, "-X", "importtime", *command], env=environment, capture_output=True, text=True, check=True
     ).stderr
-    found: Counter[str] = Counter()
+    found: dict[str, float] = defaultdict(float)
     for micros, module in _TOLD.findall(told):
         found[_cause(module)] += int(micros) / 1e6
-    return found
+    return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 
 def _cause(module: str) -> str:
@@ -62,12 +62,12 @@ def main(dataset: str, folder: Path | None) -> None:
         costs = [measure(command, Settings.at(Path(name) / str(time)).home) for time in range(TIMES)]
         best = min(costs, key=lambda cost: cost.seconds)
         settings = Settings.at(Path(name) / str(costs.index(best)))
+        steps = dagster_steps(settings)
         again = measure(command, settings.home)
-        steps = dagster_steps(Settings.at(Path(name) / str(costs.index(best))))
         _show(dataset, best, again, imports(command, Path(name) / "imports"), steps)
 
 
-def _show(dataset: str, cost: Cost, again: Cost, found: Counter[str], steps: dict[str, float]) -> None:
+def _show(dataset: str, cost: Cost, again: Cost, found: dict[str, float], steps: dict[str, float]) -> None:
     verdict = "below" if cost.seconds < GOAL else "NOT below"
     table = Table(
         title=f"winnow run {dataset} --sample in a new home: {cost.seconds:.2f} s ({cost.processor:.2f} of processor), "
@@ -76,7 +76,7 @@ def _show(dataset: str, cost: Cost, again: Cost, found: Counter[str], steps: dic
     )
     for column in ("cause", "seconds", "share"):
         table.add_column(column, justify="left" if column == "cause" else "right")
-    rows = found.most_common(SHOWN)
+    rows = list(found.items())[:SHOWN]
     rows.append(("import of others", sum(found.values()) - sum(seconds for _, seconds in rows)))
     rows += [(f"step {name}, imports within it included", seconds) for name, seconds in steps.items()]
     for cause, seconds in rows:

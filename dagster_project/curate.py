@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -48,7 +49,16 @@ from dagster_project.publish import refuse_sample_over_source, unchanged
 from dagster_project.settings import Settings
 from dagster_project.streaming import Records, memory_kept, reader_of
 from dagster_project.tombstones import refuse_withdrawn, remove_raw
-from validations.expectations import contested_keys, empty_table, expectations, judge, present, profile, row_checks
+from validations.expectations import (
+    contested_keys,
+    empty_table,
+    expectations,
+    judge,
+    prepare_to_judge,
+    present,
+    profile,
+    row_checks,
+)
 from validations.gate import Gate
 from validations.terms import stated_licences, terms_check
 
@@ -61,6 +71,7 @@ UNREADABLE = Check(
     expected="a source that can be read",
     remedy="settle the terms first; the next run says what is wrong with the bytes",
 )
+LARGE = 64 << 20  # bytes of a source that take longer than it takes to load great-expectations
 GATE_MEMORY = "192MB"  # beyond this DuckDB's profile of the staged files spills to disk
 
 _CODE = Path(__file__).parent.parent
@@ -162,17 +173,29 @@ def fingerprint(dataset: Dataset, snapshot: Snapshot) -> str:
 def _code_behind(dataset: Dataset, tables: list[Table]) -> list[Path]:
     paths = [
         *_CODE.glob("assets/*.py"),
-        _CODE / f"assets/readers/{known_format(dataset.source.format)}.py",
-        *(_CODE / f"catalog/{name}.py" for name in ("units", "standards", "table", "sql_types", "parquet")),
+        *_with_siblings(_CODE / f"assets/readers/{known_format(dataset.source.format)}.py"),
+        *(
+            _CODE / f"catalog/{name}.py"
+            for name in ("units", "standards", "assemblies", "table", "sql_types", "parquet", "row_order")
+        ),
         *(
             _CODE / f"{package}/__init__.py"
             for package in ("assets/readers", "assets/transforms", "validations/science")
         ),
-        *(_CODE / f"validations/{name}.py" for name in ("gate", "structure")),
+        *(_CODE / f"validations/{name}.py" for name in ("gate", "structure", "coded")),
     ]
     paths += [_CODE / f"validations/science/{table.domain}.py" for table in tables]
-    paths += [_CODE / f"assets/transforms/{table.transform}.py" for table in tables if table.transform]
+    for table in tables:
+        if table.transform:
+            paths += _with_siblings(_CODE / f"assets/transforms/{table.transform}.py")
     return sorted(set(paths))
+
+
+def _with_siblings(module: Path) -> list[Path]:
+    """A reader or transform, and the modules beside it that it builds on."""
+    named = re.findall(rf"(?m)^from assets\.{module.parent.name}(?:\.(\w+))? import (.+)$", module.read_text("utf-8"))
+    names = {name for package, imported in named for name in (package, *re.findall(r"\w+", imported))}
+    return [module, *(path for path in module.parent.glob("*.py") if path.stem in names and path != module)]
 
 
 def stage(house: House, dataset: Dataset, snapshot: Snapshot, run_id: str) -> tuple[Stage, GateReport]:
@@ -223,6 +246,8 @@ class _Staging:
         reports: list[TableReport] = []
         checks: list[Check] = []
         self.found += licence_words(self.snapshot.files)
+        if self.snapshot.size > LARGE:
+            prepare_to_judge()
         try:
             for name in self.dataset.feeds:
                 report, found = self._table(load_table(name))
@@ -304,10 +329,11 @@ class _Staging:
             counted = reader_of(source.schema, records.counted(self.clock.pulling("read", source)))
             with self.clock.step("harmonise"):
                 canonical = harmonise(counted, self.dataset, table, self.snapshot.part, key=self.snapshot.sha256)
-            kept = gate.keep(reader_of(canonical.schema, self.clock.pulling("harmonise", canonical)))
-            # In a thread of its own, so that one batch is judged while the one before it is written.
+            # Each in a thread of its own, so that one batch is read while another is judged and a third written.
+            mapped = ahead(self.clock.pulling("harmonise", canonical))
+            kept = gate.keep(reader_of(canonical.schema, self.clock.pulling(None, mapped)))
             gated = ahead(self.clock.pulling("gate", kept))
-            with contextlib.closing(gated):
+            with contextlib.closing(mapped), contextlib.closing(gated):
                 waited = self.clock.pulling(None, gated)
                 staged = self.house.warehouse.stage(waited, self.dataset.name, table, self.run_id, self.snapshot.part)
         return staged, gate.report(records.read)

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import duckdb
@@ -137,6 +139,12 @@ def contested_keys(connection: duckdb.DuckDBPyConnection, files: Sequence[str], 
     found = pl.from_arrow(connection.sql(query).to_arrow_table())
     assert isinstance(found, pl.DataFrame)
     return frozenset(key_texts(found, table)) if found.height else frozenset()
+
+
+def prepare_to_judge() -> None:
+    """Load great-expectations in a thread, which takes seconds, while the rows are on their way."""
+    os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+    threading.Thread(target=import_module, args=("great_expectations",), name="great-expectations").start()
 
 
 def judge(table: str, measured: dict[str, Any], expected: Sequence[Expectation]) -> tuple[Check, ...]:
