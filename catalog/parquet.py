@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from catalog.records import RowTerms
-from catalog.row_order import RowOrder
+from catalog.row_order import RowOrder, straightened
 from catalog.sql_types import literal
 from catalog.table import Table
 
@@ -147,7 +147,7 @@ def write(batches: Iterable[pa.RecordBatch], table: Table, folder: Path) -> Writ
     order = RowOrder(table)
     rows = 0
     with _Runs(table, folder) as runs:
-        for batch in batches:
+        for batch in straightened(batches, table):
             if batch.num_rows:
                 runs.write(batch, order.see(batch))
                 rows += batch.num_rows

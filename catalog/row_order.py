@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from catalog.table import Table
 
 Array = np.ndarray[Any, Any]
+
+WINDOW = 1024
+"""So many rows are held back, in case one that follows belongs before them."""
 
 FARTHEST = 64
 """Rows that share the sort columns are compared with so many that follow; where there are more, repeats are unknown."""
@@ -80,6 +85,53 @@ class RowOrder:
         if self.repeats is None:
             first = rows.num_rows - 1
         self._before = rows.slice(max(first, rows.num_rows - 2 * FARTHEST)).combine_chunks()
+
+
+def straightened(batches: Iterable[pa.RecordBatch], table: Table) -> Iterator[pa.RecordBatch]:
+    """The same rows, those that come a little too late where they belong: trimming moves alleles past their neighbours.
+
+    This is so within runs of the same leading sort columns. What comes later than by WINDOW rows stays where it is.
+    """
+    held: pa.RecordBatch | None = None
+    for batch in batches:
+        if held is not None and (batch.num_rows < WINDOW or _joins(held, batch, table)):
+            batch = pa.concat_batches([held.cast(batch.schema), batch])
+        elif held is not None:
+            yield held
+        order = _permutation(batch, table)
+        if order is not None:
+            batch = batch.take(order)
+        ready = max(0, batch.num_rows - WINDOW)
+        if ready:
+            yield batch.slice(0, ready)
+        held = batch.slice(ready)
+    if held is not None:
+        yield held
+
+
+def _joins(held: pa.RecordBatch, batch: pa.RecordBatch, table: Table) -> bool:
+    """Whether rows of a batch may belong before rows that are held back."""
+    if not held.num_rows or not batch.num_rows:
+        return False
+    *leading, last = table.sort
+    if any(held[name][-1].as_py() != batch[name][0].as_py() for name in leading):
+        return False
+    here, before = batch[last].slice(0, WINDOW).drop_null(), held[last][-1].as_py()
+    return before is None or (len(here) > 0 and pc.min(here).as_py() < before)
+
+
+def _permutation(batch: pa.RecordBatch, table: Table) -> pa.Array | None:
+    """The order of rows within runs of the same leading sort columns; None where they are in it."""
+    rows = pa.Table.from_batches([batch.select(table.sort)])
+    columns = [_comparable(rows[name]) for name in table.sort]
+    if not isinstance(columns[-1], np.ndarray):
+        return None
+    _, same = _neighbours(columns[:-1]) if len(columns) > 1 else (None, np.ones(len(columns[-1]) - 1, dtype=np.bool_))
+    late = columns[-1][1:] < columns[-1][:-1]
+    if not (late & same).any():
+        return None
+    runs = np.concatenate([[0], np.cumsum(~same)])
+    return pa.array(np.lexsort((columns[-1], runs)))
 
 
 def _comparable(column: pa.ChunkedArray) -> Any:

@@ -364,7 +364,7 @@ def in_process(place: Place, code: str) -> subprocess.Popen[str]:
         "import os, signal, sys\n"
         "from pathlib import Path\n"
         "from catalog.dataset import load_dataset\n"
-        "from dagster_project import curate\n"
+        "from dagster_project import curate, staging\n"
         "from dagster_project.settings import Settings\n"
         "house, dataset = curate.House(Settings.from_environment()), load_dataset('genomics/clinvar')\n"
         "snapshot = curate.fetch(house, dataset, curate.address(dataset, override=sys.argv[1]))\n"
@@ -434,12 +434,12 @@ def test_vacuum_after_a_kill_brings_the_published_state_back_to_the_iceberg_tabl
 def test_the_second_of_two_runs_at_once_is_told_to_wait(published: Place, tmp_path: Path) -> None:
     seen = published.visible()
     code = (
-        "keep = curate.Gate.keep\n"
+        "keep = staging.Gate.keep\n"
         "def slow(*arguments):\n"
         "    print('at work', flush=True)\n"
         "    sys.stdin.readline()\n"
         "    return keep(*arguments)\n"
-        "curate.Gate.keep = slow\n"
+        "staging.Gate.keep = slow\n"
         "stage, _ = curate.stage(house, dataset, snapshot, 'first')\n"
         "print(curate.commit(house, dataset, stage))\n"
     )

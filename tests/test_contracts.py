@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from assets.transforms import variants
 from catalog.cron import cron_problem
 from catalog.dataset import Dataset, Gates, Source, load_dataset, load_datasets
 from catalog.errors import ContractError
@@ -265,6 +266,7 @@ def test_the_guide_explains_every_key_of_a_contract():
     guide = (ROOT / "docs/how-to/add-a-dataset.md").read_text()
     words = set(re.findall(r"[a-z_]\w*", " ".join(re.findall(r"`+[^`]+`+|```yaml.*?```", guide, re.DOTALL))))
     models = (Dataset, DatasetTerms, Embargo, Finding, Gates, Resolution, RowLicence, Sensitive, Source)
+    models += (variants.Options, variants.LiftOver)
     fields = {name for model in models for name in model.model_fields}
     assert fields | {"from", "unit", "values"} <= words
 

@@ -168,3 +168,39 @@ def test_a_file_tells_the_table_s_own_types_however_its_texts_came(tmp_path: Pat
     found = pq.read_table(tmp_path / "rows.parquet")
     assert found.schema.equals(TABLE.arrow_schema, check_metadata=True)
     assert found.select(NAMES).to_pylist() == [dict(zip(NAMES, row, strict=True)) for row in rows * 2]
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    moved=st.lists(st.integers(0, 3), min_size=1, max_size=60),
+    cuts=st.lists(st.integers(0, 60), max_size=4),
+    window=st.integers(4, 8),
+)
+def test_rows_that_come_a_little_late_are_put_where_they_belong(
+    moved: list[int], cuts: list[int], window: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each row's position is that of its place plus at most 3, so that no row is more than 3 places too late."""
+    monkeypatch.setattr(row_order, "WINDOW", window)
+    rows: list[Row] = [("1", place + shift, str(place)) for place, shift in enumerate(moved)]
+    bounds = sorted({0, len(rows), *(cut for cut in cuts if cut < len(rows))})
+    batches = [_canonical(rows[begin:end], coded=True) for begin, end in itertools.pairwise(bounds)]
+
+    found = [row for batch in row_order.straightened(batches, TABLE) for row in batch.to_pylist()]
+
+    assert [row["position"] for row in found] == sorted(row[1] for row in rows if row[1] is not None)
+    assert sorted(row["alt"] for row in found) == sorted(row[2] for row in rows if row[2] is not None)
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=ROWS, cut=st.integers(0, 40), coded=st.booleans())
+def test_straightening_loses_no_row_and_mixes_no_runs(rows: list[Row], cut: int, coded: bool) -> None:
+    batches = [_canonical(part, coded) for part in (rows[:cut], rows[cut:]) if part]
+
+    found = [
+        tuple(row[name] for name in NAMES)
+        for batch in row_order.straightened(batches, TABLE)
+        for row in batch.to_pylist()
+    ]
+
+    assert sorted(found, key=str) == sorted(rows, key=str)
+    assert [row[0] for row in found] == [row[0] for row in rows]

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assets.readers import SOURCE_FIELDS, vcf
+from assets.transforms import variants
 from benchmarks import vcf_generator
 from catalog.errors import HarmoniseError, SourceError, WinnowError
 from catalog.records import Snapshot, SourceFile
@@ -144,13 +145,24 @@ def test_broken_fields_of_the_conformance_files_are_refused():
         assert read(path, (), "GRCh38")["_error"].null_count == 0, path.name
 
 
+def test_a_record_at_the_telomere_is_read_and_gets_no_place(tmp_path):
+    table = read_text(tmp_path, "1\t0\t.\tA\tC\t.\t.\t.\n1\t1\t.\tA\tC\t.\t.\t.\n")
+    assert (table["POS"].to_pylist(), table["_error"].null_count) == ([0, 1], 2)
+    (batch,) = table.combine_chunks().to_batches()
+    nowhere, first = variants.transform(batch).to_pylist()
+    assert nowhere["_error"] == "POS is 0, expected a position from 1"
+    assert {nowhere[name] for name in ("position", "variant_id", "spdi", "vrs_id")} == {None}
+    assert (first["_error"], first["variant_id"]) == (None, "GRCh38-1-1-A-C")
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [
         ("1\t5\t.\tA\tC\t.\t.", "the line has 7 fields, where the header names 8"),
         ("1\t5\t.\tA\tC\t.\t.\t.\textra", "the line has 9 fields"),
         ("not a record", "the line has 1 fields"),
-        ("1\t0\t.\tA\tC\t.\t.\t.", "POS is '0', expected a positive integer: before the first base there is none"),
+        ("1\t-1\t.\tA\tC\t.\t.\t.", "POS is '-1'"),
+        ("1\t.\t.\tA\tC\t.\t.\t.", "POS is '.'"),
         ("1\t1e3\t.\tA\tC\t.\t.\t.", "POS is '1e3'"),
         ("1\t99999999999999999999\t.\tA\tC\t.\t.\t.", "POS is '9999"),
         (".\t5\t.\tA\tC\t.\t.\t.", "CHROM is missing"),

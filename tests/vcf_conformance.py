@@ -35,8 +35,8 @@ assembly are read under an assembly that has no known lengths.
 What breaks a record or its meaning refuses that record; it waits in quarantine with its place, its text and the reason.
 What leaves in doubt how the records are to be read refuses the file. A mere formality passes.
 
-- A record at POS 0 is refused: VCF has that position for telomeres, where there is no base that an allele could
-  replace.
+- A record at POS 0 is read: VCF has that position for telomeres. It becomes no row: before the first base there is none
+  that an allele could replace, and the transform sends it to quarantine.
 - QUAL `inf` and `nan` are permitted by VCF and become null: they say no quality that could be compared.
 - A negative QUAL refuses the record.
 - A filter list that names PASS beside others is kept as it stands: the record did not pass all filters.

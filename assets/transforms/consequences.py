@@ -23,6 +23,9 @@ Options = variants.Options
 
 READS = frozenset(getattr(variants, "READS", ()))
 
+ROWS_PER_BATCH = 32_768
+"""Blocks of text hold a few thousand records, and each batch costs the gates the same, small or large."""
+
 ORDINAL = pa.field("annotation", pa.int32())
 """Which of its allele's annotations a row is, from 0; null where the allele has none."""
 

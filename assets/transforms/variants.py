@@ -21,6 +21,9 @@ from assets.variant_records import Normal, Records, normalise, records_of
 
 READS = ("CHROM", "POS", "REF", "ALT", "assembly")
 
+ROWS_PER_BATCH = 32_768
+"""Blocks of text hold a few thousand records, and each batch costs the gates the same, small or large."""
+
 _WORD = pa.dictionary(pa.int32(), pa.string())
 DERIVED = pa.schema(
     {
