@@ -1,6 +1,7 @@
-"""Where the fields of VCF records and the wanted INFO keys lie in a block of text, found by compiled code.
+"""Where lines, fields and the wanted INFO keys of VCF records lie in a block of text, found by compiled code.
 
-Everything here speaks of byte positions in one block; nothing is copied until ``assets.vcf_values`` gathers a column.
+Everything here speaks of byte positions in one block. Numbers are read where their key is found, if they are written
+plainly; lists of several, missing, long and faulty ones are left to ``assets.vcf_values``, as is all text.
 """
 
 from __future__ import annotations
@@ -11,20 +12,26 @@ import numba
 import numpy as np
 from numba import types
 
+from assets.machine_words import WIDTH, digits, load
+
 Array: TypeAlias = np.ndarray[Any, Any]
 
-FIELDS = 8
-"""CHROM, POS, ID, REF, ALT, QUAL, FILTER, INFO; what follows (FORMAT and samples) is counted, not located."""
+TEXT, FLAG, INTEGER, FLOAT = range(4)
+"""What a key's value is looked at as."""
+NULL, SOUND, LEFT = range(3)
+"""States of a number: there is none, it was read, or it is left to be looked at more closely."""
 
-_compiled = numba.njit(nogil=True, cache=True)
+_compiled = numba.njit(nogil=True, cache=True, error_model="numpy")
 # Long values are passed over by the C library's search, which looks at 32 bytes at once.
 _search: Any = types.ExternalFunction("memchr", types.uintp(types.uintp, types.intc, types.uintp))
 
-_NEWLINE, _RETURN, _TAB, _SEMICOLON, _EQUALS, _DOT, _COMMA, _STAR, _ZERO, _NINE = (ord(c) for c in "\n\r\t;=.,*09")
-_BASES = np.zeros(256, dtype=np.bool_)
-_BASES[[ord(base) for base in "ACGTNacgtn"]] = True
-_SPACE = ord(" ")
+_NEWLINE, _RETURN, _SEMICOLON, _EQUALS, _DOT, _MINUS, _PLUS, _ZERO = (ord(c) for c in "\n\r;=.-+0")
+_LOWER, _SMALL_E = 0x20, ord("e")
 _MAX_DIGITS = 18
+_MAX_EXPONENT = 22
+_EXACT = 1 << 53
+_TENS = 10 ** np.arange(WIDTH + 1)
+_POWERS = 10.0 ** np.arange(_MAX_EXPONENT + 1)
 _NEAR = 24
 """Bytes looked at one by one before the search is called."""
 
@@ -33,8 +40,11 @@ class Keys(NamedTuple):
     """The wanted INFO keys, laid out for a look-up that compares hardly any bytes twice."""
 
     names: tuple[str, ...]
+    kinds: Array
     text: Array
     bounds: Array
+    words: Array
+    masks: Array
     first: Array
     following: Array
 
@@ -42,28 +52,46 @@ class Keys(NamedTuple):
 class Spans(NamedTuple):
     """Where the value of each wanted key begins (-1: key absent) and how long it is (-1: key without ``=``).
 
-    Both are of shape (keys, records). ``twice`` has, per record, a key that occurs more than once, or -1.
+    ``begin``, ``size``, ``states`` and ``numbers`` are of shape (keys, records); a float's number is its bits. Per
+    record, ``twice`` has a key that occurs more than once, ``bare`` one that has no value though it is no flag, or -1.
     """
 
     begin: Array
     size: Array
+    states: Array
+    numbers: Array
     twice: Array
+    bare: Array
 
 
-def prepare(names: tuple[str, ...]) -> Keys:
-    """Lay out the wanted keys as one text with bounds and a chained hash table of 256 places."""
+def prepare(names: tuple[str, ...], kinds: tuple[int, ...] = ()) -> Keys:
+    """Lay out the wanted keys as one text with bounds and a chained hash table of 256 places.
+
+    ``kinds`` says how each is looked at; without it, all as text.
+    """
     encoded = [name.encode() for name in names]
     bounds = np.cumsum([0, *(len(name) for name in encoded)], dtype=np.int64)
     first = np.full(256, -1, dtype=np.int64)
     following = np.full(len(names), -1, dtype=np.int64)
     for index, name in enumerate(encoded):
-        place = _place(len(name), name[0], name[-1])
+        place = _hash(len(name), name[0], name[-1])
         following[index], first[place] = first[place], index
-    return Keys(names, np.frombuffer(b"".join(encoded), dtype=np.uint8), bounds, first, following)
+    looked_at = np.array(kinds or (TEXT,) * len(names), dtype=np.int64)
+    words = np.frombuffer(b"".join((name + b"=")[:WIDTH].ljust(WIDTH, b"\0") for name in encoded), dtype="<u8")
+    used = b"".join((b"\xff" * (len(name) + 1))[:WIDTH].ljust(WIDTH, b"\0") for name in encoded)
+    text = np.frombuffer(b"".join(encoded), dtype=np.uint8)
+    return Keys(names, looked_at, text, bounds, words, np.frombuffer(used, dtype="<u8"), first, following)
+
+
+def _hash(length: int, head: int, tail: int) -> int:
+    return (length * 31 + head * 7 + tail) & 255
+
+
+_place = _compiled(_hash)
 
 
 @_compiled
-def _next(text: Array, at: int, stop: int, sought: int) -> Any:
+def passed_over(text: Array, at: int, stop: int, sought: int) -> Any:
     """Where ``sought`` comes next in ``text[at:stop]``, or ``stop``."""
     near = min(stop, at + _NEAR)
     while at < near:
@@ -93,7 +121,7 @@ def lines(text: Array) -> tuple[Array, Array]:
     while at < text.size:
         if rows == begin.size:
             begin, end = _larger(begin), _larger(end)
-        feed = _next(text, at, text.size, _NEWLINE)
+        feed = passed_over(text, at, text.size, _NEWLINE)
         begin[rows] = at
         end[rows] = feed - 1 if feed > at and text[feed - 1] == _RETURN else feed
         at = feed + 1
@@ -102,42 +130,81 @@ def lines(text: Array) -> tuple[Array, Array]:
 
 
 @_compiled
-def fields(text: Array, begin: Array, end: Array) -> tuple[Array, Array]:
-    """Edges of the first eight fields of each line, shape (9, lines), and the number of fields it has.
-
-    Field ``i`` lies at ``edges[i] : edges[i + 1] - 1``.
-    """
-    edges = np.empty((FIELDS + 1, begin.size), dtype=np.int64)
-    counts = np.empty(begin.size, dtype=np.int64)
-    for row in range(begin.size):
-        at, stop, count = begin[row], end[row], 0
-        while count < FIELDS and at <= stop:
-            edges[count, row] = at
-            at = _next(text, at, stop, _TAB) + 1
-            count += 1
-        for rest in range(count, FIELDS + 1):
-            edges[rest, row] = stop + 1
-        if at <= stop:
-            edges[FIELDS, row] = at
-            count += 1
-            for rest in range(at, stop):
-                count += text[rest] == _TAB
-        counts[row] = count
-    return edges, counts
-
-
-@_compiled
 def returns(text: Array, begin: Array, end: Array) -> Array:
     """True where ``text[begin:end]`` has a carriage return within."""
     found = np.empty(begin.size, dtype=np.bool_)
     for row in range(begin.size):
-        found[row] = _next(text, begin[row], end[row], _RETURN) < end[row]
+        found[row] = passed_over(text, begin[row], end[row], _RETURN) < end[row]
     return found
 
 
+# --- numbers ---------------------------------------------------------
+
+
 @_compiled
-def _place(length: int, head: int, tail: int) -> int:
-    return (length * 31 + head * 7 + tail) & 255
+def _digits(text: Array, at: int, stop: int, number: int) -> Any:
+    """The number that the digits from ``at`` go on with, and where they end."""
+    base = text.ctypes.data
+    while at + WIDTH <= stop:
+        value, count = digits(load(base + np.uintp(at)))
+        number = number * _TENS[count] + value
+        at += count
+        if count < WIDTH:
+            return number, at
+    while at < stop:
+        digit = np.int64(text[at]) - _ZERO
+        if digit < 0 or digit > 9:
+            break
+        number = number * 10 + digit
+        at += 1
+    return number, at
+
+
+@_compiled
+def _few_digits(text: Array, at: int, stop: int) -> Any:
+    number = 0
+    while at < stop and 0 <= np.int64(text[at]) - _ZERO <= 9:
+        number = number * 10 + np.int64(text[at]) - _ZERO
+        at += 1
+    return number, at
+
+
+@_compiled
+def whole(text: Array, at: int, stop: int) -> Any:
+    """A whole number of at most 18 digits at ``at``, where it ends, and whether there is one."""
+    negative = at < stop and text[at] == _MINUS
+    start = at + 1 if negative else at
+    number, at = _digits(text, start, stop, np.int64(0))
+    return (-number if negative else number), at, 0 < at - start <= _MAX_DIGITS
+
+
+@_compiled
+def decimal(text: Array, at: int, stop: int) -> Any:
+    """A decimal number at ``at``, where it ends, and whether it is one that one operation rounds correctly."""
+    negative = at < stop and text[at] == _MINUS
+    start = at + 1 if negative else at
+    number, at = _few_digits(text, start, stop)
+    written, power = at - start, 0
+    if at < stop and text[at] == _DOT:
+        start = at + 1
+        number, at = _digits(text, start, stop, number)
+        power = start - at
+        written -= power
+    sound = 0 < written <= _MAX_DIGITS
+    if at < stop and text[at] | _LOWER == _SMALL_E:
+        less = at + 1 < stop and text[at + 1] == _MINUS
+        start = at + 2 if less or (at + 1 < stop and text[at + 1] == _PLUS) else at + 1
+        exponent, at = _few_digits(text, start, stop)
+        sound = sound and 0 < at - start <= 3
+        power += -exponent if less else exponent
+    # A whole number up to 2**53 and a power of ten up to 22 are exact doubles, so one operation rounds once.
+    if not sound or number > _EXACT or power > _MAX_EXPONENT or power < -_MAX_EXPONENT:
+        return 0.0, at, False
+    value = number / _POWERS[-power] if power < 0 else number * _POWERS[power]
+    return (-value if negative else value), at, True
+
+
+# --- INFO ------------------------------------------------------------
 
 
 @_compiled
@@ -158,11 +225,16 @@ def _look_up(text: Array, begin: int, end: int, keys: Array, bounds: Array, firs
 
 
 @_compiled
-def _stands_at(text: Array, at: int, stop: int, key: int, keys: Array, bounds: Array) -> bool:
-    """Whether ``key=`` is what is written at ``at``."""
+def _stands_at(text: Array, at: int, stop: int, key: int, keys: Array, bounds: Array, word: Any, mask: Any) -> bool:
+    """Whether ``key=`` is what is written at ``at``; ``word`` is how that begins, where the ``mask`` has bits."""
     length = bounds[key + 1] - bounds[key]
     if at + length >= stop or text[at + length] != _EQUALS:
         return False
+    if at + WIDTH <= text.size:
+        if (load(text.ctypes.data + np.uintp(at)) ^ word) & mask != 0:
+            return False
+        if length < WIDTH:
+            return True
     for index in range(length):  # noqa: SIM110  (numba compiles no generator expression)
         if text[at + index] != keys[bounds[key] + index]:
             return False
@@ -178,23 +250,37 @@ def _key_end(text: Array, at: int, stop: int) -> int:
 
 @_compiled
 def _find(
-    text: Array, begin: Array, end: Array, keys: Array, bounds: Array, first: Array, following: Array
-) -> tuple[Array, Array, Array]:
-    found = np.full((following.size, begin.size), -1, dtype=np.int64)
-    size = np.full((following.size, begin.size), -1, dtype=np.int64)
-    twice = np.full(begin.size, -1, dtype=np.int64)
+    text: Array, begin: Array, end: Array,
+    kinds: Array, keys: Array, bounds: Array, words: Array, masks: Array, first: Array, following: Array,
+) -> tuple[Array, Array, Array, Array, Array, Array]:  # fmt: skip
+    shape = (following.size, begin.size)
+    found, size = np.full(shape, -1, dtype=np.int64), np.full(shape, -1, dtype=np.int64)
+    states, numbers = np.zeros(shape, dtype=np.uint8), np.zeros(shape, dtype=np.int64)
+    reals = numbers.view(np.float64)
+    twice, bare = np.full(begin.size, -1, dtype=np.int64), np.full(begin.size, -1, dtype=np.int64)
     # Records mostly have their keys in one order, so the key that last came next is tried first.
     successor = np.zeros(following.size + 1, dtype=np.int64)
     for row in range(begin.size):
         at, stop, last = begin[row], end[row], following.size
         while at < stop:
             key = successor[last]
-            if _stands_at(text, at, stop, key, keys, bounds):
+            if _stands_at(text, at, stop, key, keys, bounds, words[key], masks[key]):
                 equals = at + bounds[key + 1] - bounds[key]
             else:
                 equals = _key_end(text, at, stop)
                 key = _look_up(text, at, equals, keys, bounds, first, following)
-            close = _next(text, equals, stop, _SEMICOLON)
+            close = -1
+            numeric = key >= 0 and kinds[key] >= INTEGER and found[key, row] < 0
+            if numeric and equals < stop and text[equals] == _EQUALS:
+                if kinds[key] == INTEGER:
+                    numbers[key, row], close, sound = whole(text, equals + 1, stop)
+                else:
+                    reals[key, row], close, sound = decimal(text, equals + 1, stop)
+                sound = sound and (close == stop or text[close] == _SEMICOLON)
+                states[key, row] = SOUND if sound else LEFT
+                close = close if sound else -1
+            if close < 0:
+                close = passed_over(text, equals, stop, _SEMICOLON)
             if key >= 0:
                 successor[last], last = key, key
                 if found[key, row] >= 0:
@@ -202,99 +288,16 @@ def _find(
                 else:
                     found[key, row] = min(equals + 1, close)
                     size[key, row] = close - equals - 1
+                    if close == equals and kinds[key] != FLAG:
+                        bare[row] = key
             at = close + 1
-    return found, size, twice
+    return found, size, states, numbers, twice, bare
 
 
 def find(text: Array, begin: Array, end: Array, keys: Keys) -> Spans:
     """Locate all wanted keys in the INFO fields ``text[begin:end]`` of whole lines, each byte read once."""
     if not keys.names:
         none = np.empty((0, len(begin)), dtype=np.int64)
-        return Spans(none, none, np.full(len(begin), -1, dtype=np.int64))
-    return Spans(*_find(text, begin, end, keys.text, keys.bounds, keys.first, keys.following))
-
-
-@_compiled
-def positions(text: Array, begin: Array, end: Array) -> Array:
-    """The positive integers written at ``text[begin:end]``; 0 where there is none."""
-    numbers = np.zeros(begin.size, dtype=np.int64)
-    for row in range(begin.size):
-        number = 0
-        if end[row] - begin[row] <= _MAX_DIGITS:
-            for at in range(begin[row], end[row]):
-                if text[at] < _ZERO or text[at] > _NINE:
-                    number = 0
-                    break
-                number = number * 10 + text[at] - _ZERO
-        numbers[row] = number
-    return numbers
-
-
-@_compiled
-def _spelled(text: Array, begin: int, end: int) -> bool:
-    for at in range(begin, end):
-        if not _BASES[text[at]]:
-            return False
-    return end > begin
-
-
-@_compiled
-def references(text: Array, begin: Array, end: Array) -> Array:
-    """True where ``text[begin:end]`` is one or more of the bases A, C, G, T, N."""
-    sound = np.empty(begin.size, dtype=np.bool_)
-    for row in range(begin.size):
-        sound[row] = _spelled(text, begin[row], end[row])
-    return sound
-
-
-@_compiled
-def alternates(text: Array, begin: Array, end: Array) -> Array:
-    """True where ``text[begin:end]`` is ``.`` or a comma-separated list of bases and ``*``.
-
-    Symbolic alleles and breakends are False too: they are few and need a closer look.
-    """
-    plain = np.empty(begin.size, dtype=np.bool_)
-    for row in range(begin.size):
-        start, sound = begin[row], end[row] > begin[row]
-        lone = end[row] - begin[row] == 1
-        for at in range(begin[row], end[row] + 1):
-            if at == end[row] or text[at] == _COMMA:
-                star = at == start + 1 and (text[start] == _STAR or (lone and text[start] == _DOT))
-                sound = sound and (star or _spelled(text, start, at))
-                start = at + 1
-        plain[row] = sound
-    return plain
-
-
-@_compiled
-def changes(text: Array, begin: Array, end: Array) -> Array:
-    """True where ``text[begin:end]`` differs from the row before; the first row does."""
-    differs = np.ones(begin.size, dtype=np.bool_)
-    for row in range(1, begin.size):
-        length = end[row] - begin[row]
-        if length == end[row - 1] - begin[row - 1]:
-            same = 0
-            while same < length and text[begin[row] + same] == text[begin[row - 1] + same]:
-                same += 1
-            differs[row] = same < length
-    return differs
-
-
-@_compiled
-def labels(text: Array, begin: Array, end: Array, reserved: int) -> Array:
-    """True where ``text[begin:end]`` is ``.`` or a list of non-empty words with ``;`` between, without white space.
-
-    Neither ``.`` nor the ``reserved`` character by itself is a word of such a list.
-    """
-    sound = np.empty(begin.size, dtype=np.bool_)
-    for row in range(begin.size):
-        start, right = begin[row], True
-        for at in range(begin[row], end[row] + 1):
-            if at == end[row] or text[at] == _SEMICOLON:
-                taken = at == start + 1 and (text[start] == _DOT or text[start] == reserved)
-                right = right and at > start and not taken
-                start = at + 1
-            elif text[at] <= _SPACE:
-                right = False
-        sound[row] = right or (end[row] - begin[row] == 1 and text[begin[row]] == _DOT)
-    return sound
+        nowhere = np.full(len(begin), -1, dtype=np.int64)
+        return Spans(none, none, none, none, nowhere, nowhere)
+    return Spans(*_find(text, begin, end, *keys[1:]))

@@ -9,9 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from assets import genotypes, info_scan, vcf_values
+from assets import genotypes, info_scan, vcf_fields, vcf_values
 from assets.annotations import split as split_annotations
 from assets.info_scan import Array
+from assets.vcf_fields import ALT, CHROM, FILTER, FORMAT, ID, INFO, POS, QUAL, REF
 from assets.vcf_header import Header
 
 MAX_RAW = 64_000
@@ -30,8 +31,6 @@ FIXED = {
 COUNTED = ("AC", "AN", "AF", "nhomalt")
 """What is counted from the genotypes where INFO does not give it."""
 
-_CHROM, _POS, _ID, _REF, _ALT, _QUAL, _FILTER, _INFO, _FORMAT = range(9)
-_ZERO, _NOTHING = ord("0"), 0
 _CONTIG = re.compile(r"<[^<>\s,]+>|[^<>\s,*=][^<>\s,]*")
 # What VCF 4.3 sections 1.6.1 and 5.4 allow beside plain bases: <ID>, the four breakends, single breakends, *
 _PLACE = r"(<[^<>\s,]+>|[^<>\[\]*\s,:][^<>\[\]\s,]*):\d+"
@@ -58,6 +57,16 @@ class Wanted(NamedTuple):
     chosen: tuple[str, ...] = ()
 
 
+def keys(wanted: tuple[Wanted, ...]) -> info_scan.Keys:
+    """The keys of wanted columns, in their order, and what each is looked at as."""
+    return info_scan.prepare(tuple(one.field.name for one in wanted), tuple(_kind(one.field.type) for one in wanted))
+
+
+def _kind(kind: pa.DataType) -> int:
+    kinds = {pa.bool_(): info_scan.FLAG, pa.int64(): info_scan.INTEGER, pa.float64(): info_scan.FLOAT}
+    return kinds.get(kind.value_type if pa.types.is_list(kind) else kind, info_scan.TEXT)
+
+
 class Records:
     """The lines in the first ``size`` bytes of a block, the last of which ends a line."""
 
@@ -69,7 +78,9 @@ class Records:
         self.begin, self.end = info_scan.lines(self.text)
         self.raw_begin = self.begin.copy()
         self._refuse_undecodable()
-        self.edges, self.counts = info_scan.fields(self.text, self.begin, self.end)
+        self.fields = vcf_fields.scan(self.text, self.begin, self.end)
+        self.edges, self.counts = self.fields.edges, self.fields.counts
+        self._odd = int(np.bitwise_or.reduce(self.fields.odd)) if len(self.begin) else 0
         for row in np.flatnonzero(self.begin == self.end):
             self._refuse(row, "the line is empty, where a record was expected")
         if b"\r" in block:
@@ -109,7 +120,7 @@ class Records:
             errors = pa.array([self.faults.get(row) for row in range(rows)], pa.string())
             raw = pa.array([self._raw(row) if row in self.faults else None for row in range(rows)], pa.string())
         columns |= {
-            "_source": pa.array(np.arange(source, source + rows)),
+            "_source": vcf_values.column(np.arange(source, source + rows)),
             "_position": vcf_values.numbered(prefix, line, rows),
             "_record": record,
             "_error": errors,
@@ -153,51 +164,59 @@ class Records:
     def _fixed(self) -> dict[str, pa.Array]:
         """The columns that every VCF has, and the assembly."""
         rows = len(self.begin)
-        position = info_scan.positions(self.text, *self._span(_POS))
         columns = {
-            "CHROM": self._contigs(position),
-            "POS": pa.array(position),
-            "ID": vcf_values.strings(self.text, *self._sized(_ID)),
+            "CHROM": self._contigs(self.fields.position),
+            "POS": vcf_values.column(self.fields.position),
+            "ID": self._text(ID),
             **self._alleles(),
             "QUAL": self._quality(),
             "FILTER": self._filters(),
             "assembly": pa.DictionaryArray.from_arrays(
-                pa.array(np.zeros(rows, dtype=np.int32)), pa.array([self.header.assembly])
+                vcf_values.column(np.zeros(rows, dtype=np.int32)), vcf_values.words([self.header.assembly])
             ),
         }
-        for row in np.flatnonzero(~info_scan.labels(self.text, *self._span(_ID), _NOTHING)):
-            self._refuse(row, f"ID is {self._value(_ID, row)[:80]!r}, expected names with ';' between and no space")
+        for row in self._where(vcf_fields.BAD_ID):
+            self._refuse(row, f"ID is {self._value(ID, row)[:80]!r}, expected names with ';' between and no space")
         return columns
 
+    def _where(self, oddity: int) -> Array:
+        """The rows that have an oddity."""
+        if not self._odd & oddity:
+            return np.empty(0, dtype=np.int64)
+        return np.flatnonzero(self.fields.odd & oddity)
+
+    def _text(self, field: int) -> pa.StringArray:
+        place = field - ID
+        return vcf_values.texts(self.fields.offsets[place], self.fields.data[place], self.fields.valid[place])
+
     def _contigs(self, position: Array) -> pa.DictionaryArray:
-        begin, size = self._sized(_CHROM)
-        first = info_scan.changes(self.text, *self._span(_CHROM))
+        begin, size = self._sized(CHROM)
+        first = (self.fields.odd & vcf_fields.NEW_CHROM) > 0
         runs = np.flatnonzero(first)
-        named = vcf_values.strings(self.text, begin[runs], size[runs]).dictionary_encode()
-        codes = named.indices.take(pa.array(np.cumsum(first) - 1))
-        names = named.dictionary.to_pylist()
-        numbers = codes.fill_null(len(names)).to_numpy()
+        written = vcf_values.strings(self.text, begin[runs], size[runs]).to_pylist()
+        places = {name: place for place, name in enumerate(dict.fromkeys(filter(None, written)))}
+        names = list(places)
+        # One that is missing has the number after the last, and is refused.
+        numbers = np.array([places.get(name, len(names)) for name in written], dtype=np.int32)
+        numbers = np.repeat(numbers, np.diff(np.append(runs, len(first))))
         right = np.array([bool(_CONTIG.fullmatch(name)) for name in names] + [False])
         for row in np.flatnonzero(~right[numbers]):
-            shown = self._value(_CHROM, row)
+            shown = self._value(CHROM, row)
             words = f"{shown[:80]!r}" if shown.strip(".") else "missing"
             self._refuse(row, f"CHROM is {words}, expected the name of a contig")
-        for row in np.flatnonzero(position <= 0):
-            self._refuse(row, self._no_place(row))
+        for row in self._where(vcf_fields.BAD_POS):
+            self._refuse(row, f"POS is {self._value(POS, row)[:80]!r}, expected a whole number")
         self._check_ends(names, numbers, position)
-        return pa.DictionaryArray.from_arrays(codes, named.dictionary)
-
-    def _no_place(self, row: int | np.integer) -> str:
-        shown = self._value(_POS, row)
-        if shown.strip("0") == "" and shown:
-            return f"POS is {shown[:80]!r}, expected a positive integer: before the first base there is none"
-        return f"POS is {shown[:80]!r}, expected a positive integer"
+        codes = vcf_values.column(np.minimum(numbers, max(len(names) - 1, 0)))
+        if len(names) == 0:
+            return pa.nulls(len(numbers), _NAME)
+        return pa.DictionaryArray.from_arrays(codes, vcf_values.words(names))
 
     def _check_ends(self, names: list[str], numbers: Array, position: Array) -> None:
         """Refuse what lies beyond its contig's end, or on a contig that is none of the assembly's."""
         beyond = np.iinfo(np.int64).max
         lengths = np.array([self.header.lengths.get(name, beyond) for name in names] + [beyond])
-        last = position + self._sized(_REF)[1] - 1
+        last = position + self._sized(REF)[1] - 1
         for row in np.flatnonzero(last > lengths[numbers]):
             name, length = names[numbers[row]], lengths[numbers[row]]
             self._refuse(
@@ -211,19 +230,19 @@ class Records:
                 self._refuse(row, f"CHROM is {name}, {words}: its positions mean other bases")
 
     def _alleles(self) -> dict[str, pa.StringArray]:
-        for row in np.flatnonzero(~info_scan.references(self.text, *self._span(_REF))):
-            self._refuse(row, self._no_reference(self._value(_REF, row)))
-        plain = info_scan.alternates(self.text, *self._span(_ALT))
-        for row in np.flatnonzero(~plain):
-            written = self._value(_ALT, row)
+        for row in self._where(vcf_fields.BAD_REF):
+            self._refuse(row, self._no_reference(self._value(REF, row)))
+        for row in self._where(vcf_fields.ODD_ALT):
+            written = self._value(ALT, row)
             wrong = [allele for allele in written.split(",") if not _ALLELE.fullmatch(allele)]
             if wrong:
                 self._refuse(row, f"ALT has {wrong[0][:80]!r}, expected bases A, C, G, T, N, '*', <ID> or a breakend")
-        reference = vcf_values.strings(self.text, *self._sized(_REF))
-        return {
-            "REF": pc.ascii_upper(reference) if _has_lower(reference) else reference,
-            "ALT": _raised(vcf_values.strings(self.text, *self._sized(_ALT)), plain),
-        }
+        reference, alternates = self._text(REF), self._text(ALT)
+        if self._odd & vcf_fields.LOW_REF:
+            reference = pc.ascii_upper(reference)
+        if self._odd & vcf_fields.LOW_ALT:
+            alternates = _raised(alternates, self.fields.odd & vcf_fields.ODD_ALT == 0)
+        return {"REF": reference, "ALT": alternates}
 
     @staticmethod
     def _no_reference(shown: str) -> str:
@@ -234,61 +253,59 @@ class Records:
 
     def _quality(self) -> pa.DoubleArray:
         """QUAL; VCF lets it be inf or nan, which say no finite quality and become null."""
-        column, wrong = vcf_values.floats(self.text, *self._sized(_QUAL))
+        values, states = self.fields.quality, self.fields.quality_state
+        left = np.flatnonzero(states == info_scan.LEFT)
+        column, wrong = vcf_values.numbers(self.text, *self._sized(QUAL), states, values)
         for row in wrong:
-            self._refuse(row, f"QUAL is {self._value(_QUAL, row)[:80]!r}, expected a Float")
-        if column.null_count == len(column):
+            self._refuse(row, f"QUAL is {self._value(QUAL, row)[:80]!r}, expected a Float")
+        if not len(left):
             return column
-        values = column.to_numpy(zero_copy_only=False)
         finite = np.isfinite(values)
         for row in np.flatnonzero(finite & (values < 0)):
-            self._refuse(row, f"QUAL is {self._value(_QUAL, row)[:80]!r}, expected 0 or more")
-        return column if finite.all() else pa.array(values, mask=~finite)
+            self._refuse(row, f"QUAL is {self._value(QUAL, row)[:80]!r}, expected 0 or more")
+        return pa.array(values, mask=~finite | (states != info_scan.SOUND))
 
     def _filters(self) -> pa.ListArray:
-        column = vcf_values.filters(self.text, *self._sized(_FILTER))
-        for row in np.flatnonzero(~info_scan.labels(self.text, *self._span(_FILTER), _ZERO)):
-            self._refuse(row, f"FILTER is {self._value(_FILTER, row)[:80]!r}, expected PASS, '.' or names with ';'")
+        column = vcf_values.filters(self.text, *self._sized(FILTER))
+        for row in self._where(vcf_fields.BAD_FILTER):
+            self._refuse(row, f"FILTER is {self._value(FILTER, row)[:80]!r}, expected PASS, '.' or names with ';'")
         return column
 
     # --- INFO
 
     def _info(self, keys: info_scan.Keys, wanted: tuple[Wanted, ...]) -> dict[str, pa.Array]:
         """The wanted INFO keys, typed as the header declares them."""
-        begin, size, twice = info_scan.find(self.text, *self._span(_INFO), keys)
-        for row in np.flatnonzero(twice >= 0):
-            self._refuse(row, f"INFO has the key {keys.names[twice[row]]} more than once")
-        columns = {one.field.name: self._column(one, begin[index], size[index]) for index, one in enumerate(wanted)}
+        found = info_scan.find(self.text, *self._span(INFO), keys)
+        for row in np.flatnonzero(found.twice >= 0):
+            self._refuse(row, f"INFO has the key {keys.names[found.twice[row]]} more than once")
+        for row in np.flatnonzero(found.bare >= 0):
+            name = keys.names[found.bare[row]]
+            self._refuse(row, f"INFO key {name} has no value, but the header does not declare it a Flag")
+        columns = {one.field.name: self._column(one, index, found) for index, one in enumerate(wanted)}
         computed = [one.field.name for one in wanted if one.computed]
         return columns | self._counted({name: columns[name] for name in computed}) if computed else columns
 
-    def _column(self, one: Wanted, begin: Array, size: Array) -> pa.Array:
+    def _column(self, one: Wanted, index: int, found: info_scan.Spans) -> pa.Array:
         name, kind = one.field.name, one.field.type
+        begin, size = found.begin[index], found.size[index]
         if kind == pa.bool_():
             return self._flags(name, begin, size)
-        for row in np.flatnonzero((begin >= 0) & (size < 0)):
-            self._refuse(row, f"INFO key {name} has no value, but the header does not declare it a Flag")
         if one.fields:
             return self._entries(one, begin, size)
         if kind == pa.string():
             return self._unescaped(vcf_values.strings(self.text, begin, size))
-        if not pa.types.is_list(kind):
-            column = self._numbers(kind, begin, size)
-        else:
+        single = kind.value_type if pa.types.is_list(kind) else kind
+        if single == pa.string():
             elements = vcf_values.split(self.text, begin, size)
-            column = vcf_values.as_list(elements, self._numbers(kind.value_type, elements.begin, elements.size))
+            text = self._unescaped(vcf_values.strings(self.text, elements.begin, elements.size))
+            return vcf_values.as_list(elements, vcf_values.Column(text, np.empty(0, dtype=np.int64))).array
+        numbers = found.numbers[index].view(np.int64 if single == pa.int64() else np.float64)
+        read = vcf_values.numbers if single == kind else vcf_values.number_lists
+        column = read(self.text, begin, size, found.states[index], numbers)
         for row in column.wrong:
             shown = self._shown(begin, size, row)
             self._refuse(row, f"INFO key {name} is {shown!r}, expected {_EXPECTED[kind]}")
         return column.array
-
-    def _numbers(self, kind: pa.DataType, begin: Array, size: Array) -> vcf_values.Column:
-        if kind == pa.int64():
-            return vcf_values.integers(self.text, begin, size)
-        if kind == pa.float64():
-            return vcf_values.floats(self.text, begin, size)
-        text = self._unescaped(vcf_values.strings(self.text, begin, size))
-        return vcf_values.Column(text, np.empty(0, dtype=np.int64))
 
     def _unescaped(self, column: pa.StringArray) -> pa.StringArray:
         return vcf_values.unescape(column) if self.header.decodes else column
@@ -304,7 +321,7 @@ class Records:
             found[row] = value == "1"
             if value not in ("0", "1"):
                 self._refuse(row, f"INFO key {name} has the value {value!r}, but is declared a Flag")
-        return pa.array(found)
+        return vcf_values.flags(found)
 
     def _entries(self, one: Wanted, begin: Array, size: Array) -> pa.ListArray:
         found = split_annotations(self.text, begin, size, one.fields, one.chosen)
@@ -321,9 +338,9 @@ class Records:
         rows = np.flatnonzero(absent)
         if not len(rows):
             return columns
-        begin, size = self._sized(_ALT)
+        begin, size = self._sized(ALT)
         commas = vcf_values.split(self.text, begin[rows], size[rows]).offsets
-        counts = genotypes.count(self.text, self.edges[_FORMAT][rows], self.end[rows], np.diff(commas).astype(np.int64))
+        counts = genotypes.count(self.text, self.edges[FORMAT][rows], self.end[rows], np.diff(commas).astype(np.int64))
         for row, why in counts.faults.items():
             self._refuse(rows[row], why)
         places = np.zeros(len(absent), dtype=np.int64)
@@ -333,15 +350,8 @@ class Records:
         return {name: pc.coalesce(column, counted[name].take(taken)) for name, column in columns.items()}
 
 
-def _has_lower(column: pa.StringArray) -> bool:
-    data = column.buffers()[2]
-    return bool(len(column)) and data is not None and bool((np.frombuffer(data, dtype=np.uint8) > ord("Z") + 4).any())
-
-
 def _raised(column: pa.StringArray, plain: Array) -> pa.StringArray:
     """Bases in capitals; names between brackets stay as they are."""
-    if not _has_lower(column):
-        return column
     raised = pc.if_else(pa.array(plain), pc.ascii_upper(column), column)
     if plain.all():
         return raised

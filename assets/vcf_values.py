@@ -14,14 +14,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numba import types
 
-from assets.info_scan import Array
+from assets.info_scan import LEFT, NULL, SOUND, Array
 
-_compiled = numba.njit(nogil=True, cache=True)
+_compiled = numba.njit(nogil=True, cache=True, error_model="numpy")
 _copy: Any = types.ExternalFunction("memcpy", types.uintp(types.uintp, types.uintp, types.uintp))
 
 _DOT, _COMMA, _ZERO, _NINE, _PLUS, _MINUS, _SEMICOLON, _PERCENT, _SMALL_E = (ord(c) for c in ".,09+-;%e")
 _LOWER = 0x20
-_SOUND, _NULL, _WRONG, _LONG = range(4)
+_WRONG, _LONG = LEFT + 1, LEFT + 2
 _MAX_DIGITS = 18
 _MAX_EXPONENT = 22
 _EXACT = 1 << 53
@@ -53,6 +53,32 @@ class Elements(NamedTuple):
 
 def _bits(valid: Array) -> pa.Buffer | None:
     return None if valid.all() else pa.py_buffer(np.packbits(valid, bitorder="little"))
+
+
+def column(values: Array) -> pa.Array:
+    """Numbers as a column without nulls, not copied.
+
+    For ``pa.array`` to see that they are no data frame's, it would load the library of data frames.
+    """
+    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [None, pa.py_buffer(values)])
+
+
+def flags(values: Array) -> pa.BooleanArray:
+    """Truth values as a column without nulls."""
+    bits = pa.py_buffer(np.packbits(values, bitorder="little"))
+    return pa.Array.from_buffers(pa.bool_(), len(values), [None, bits])
+
+
+def words(written: list[str]) -> pa.StringArray:
+    """A few strings as a column."""
+    encoded = [word.encode() for word in written]
+    ends = np.cumsum([0, *map(len, encoded)], dtype=np.int32)
+    return pa.StringArray.from_buffers(len(written), pa.py_buffer(ends), pa.py_buffer(b"".join(encoded)))
+
+
+def texts(offsets: Array, data: Array, valid: Array) -> pa.StringArray:
+    """A string column of Arrow's own parts, not copied."""
+    return pa.StringArray.from_buffers(len(valid), pa.py_buffer(offsets), pa.py_buffer(data), _bits(valid))
 
 
 # --- text ------------------------------------------------------------
@@ -201,23 +227,45 @@ def as_list(elements: Elements, values: Column) -> Column:
 
 
 @_compiled
-def _passed(text: Array, begin: Array, size: Array) -> Array:
-    """1 where the text is PASS, else 0."""
-    passed = np.zeros(begin.size, dtype=np.bool_)
-    for row in range(begin.size):
-        at = begin[row]
-        passed[row] = (
-            size[row] == 4 and text[at] == 80 and text[at + 1] == 65 and text[at + 2] == 83 and text[at + 3] == 83
-        )
-    return passed
+def _passed(text: Array, at: int, size: int) -> bool:
+    return size == 4 and text[at] == 80 and text[at + 1] == 65 and text[at + 2] == 83 and text[at + 3] == 83
+
+
+@_compiled
+def _words(text: Array, begin: Array, size: Array) -> Any:
+    """Lists of the words between ``;``: where each list ends, whether there is one, where each word ends, and all."""
+    rows, words, length = begin.size, 0, 0
+    offsets, valid = np.zeros(rows + 1, dtype=np.int32), np.zeros(rows, dtype=np.bool_)
+    for row in range(rows):
+        valid[row] = size[row] >= 0 and not (size[row] == 1 and text[begin[row]] == _DOT)
+        if valid[row] and not _passed(text, begin[row], size[row]):
+            words += 1
+            length += size[row]
+            for at in range(begin[row], begin[row] + size[row]):
+                words += text[at] == _SEMICOLON
+        offsets[row + 1] = words
+    ends, data = np.zeros(words + 1, dtype=np.int32), np.empty(length, dtype=np.uint8)
+    word, used = 0, 0
+    for row in range(rows):
+        if offsets[row + 1] > offsets[row]:
+            for at in range(begin[row], begin[row] + size[row]):
+                if text[at] == _SEMICOLON:
+                    word += 1
+                    ends[word] = used
+                else:
+                    data[used] = text[at]
+                    used += 1
+            word += 1
+            ends[word] = used
+    return offsets, valid, ends, data[:used]
 
 
 def filters(text: Array, begin: Array, size: Array) -> pa.ListArray:
     """FILTER as lists of words: empty where it says PASS, null where it says ``.``."""
-    passed = _passed(text, begin, size)
-    elements = split(text, begin, np.where(passed, -1, size), ";")
-    elements = elements._replace(null=elements.null & ~passed)
-    return as_list(elements, Column(strings(text, elements.begin, elements.size), np.empty(0, dtype=np.int64))).array
+    offsets, valid, ends, data = _words(text, begin, size)
+    words = pa.StringArray.from_buffers(len(ends) - 1, pa.py_buffer(ends), pa.py_buffer(data))
+    kind, buffers = pa.list_(pa.string()), [_bits(valid), pa.py_buffer(offsets)]
+    return pa.Array.from_buffers(kind, len(begin), buffers, children=[words])
 
 
 # --- numbers ---------------------------------------------------------
@@ -230,7 +278,7 @@ def _integers(text: Array, begin: Array, size: Array) -> tuple[Array, Array]:
     for row in range(begin.size):
         at, stop = begin[row], begin[row] + size[row]
         if size[row] < 0 or (size[row] == 1 and text[at] == _DOT):
-            states[row] = _NULL
+            states[row] = NULL
             continue
         negative = at < stop and text[at] == _MINUS
         if at < stop and (negative or text[at] == _PLUS):
@@ -241,14 +289,8 @@ def _integers(text: Array, begin: Array, size: Array) -> tuple[Array, Array]:
             number = number * 10 + (np.int64(text[at]) - _ZERO)
             at += 1
         values[row] = (-number if negative else number) if sound else 0
-        states[row] = _SOUND if sound else _WRONG
+        states[row] = SOUND if sound else _WRONG
     return values, states
-
-
-def integers(text: Array, begin: Array, size: Array) -> Column:
-    """An int64 column: an optional sign and at most 18 digits."""
-    values, states = _integers(text, begin, size)
-    return Column(_array(values, states), np.flatnonzero(states == _WRONG))
 
 
 @_compiled
@@ -306,11 +348,11 @@ def _decimal(text: Array, at: int, stop: int) -> tuple[float, int]:
     if at < stop:
         return 0.0, _WRONG
     if count == 0:
-        return 0.0, _SOUND
+        return 0.0, SOUND
     # A whole number below 2**53 and a power of ten up to 22 are exact doubles, so one operation rounds once.
     if count > _MAX_DIGITS - 1 or number > _EXACT or power > _MAX_EXPONENT or power < -_MAX_EXPONENT:
         return 0.0, _LONG
-    return (number / _POWERS[-power] if power < 0 else number * _POWERS[power]), _SOUND
+    return (number / _POWERS[-power] if power < 0 else number * _POWERS[power]), SOUND
 
 
 @_compiled
@@ -320,7 +362,7 @@ def _floats(text: Array, begin: Array, size: Array) -> tuple[Array, Array]:
     for row in range(begin.size):
         at, stop = begin[row], begin[row] + size[row]
         if size[row] < 0 or (size[row] == 1 and text[at] == _DOT):
-            states[row] = _NULL
+            states[row] = NULL
             continue
         negative = at < stop and text[at] == _MINUS
         if at < stop and (negative or text[at] == _PLUS):
@@ -328,14 +370,13 @@ def _floats(text: Array, begin: Array, size: Array) -> tuple[Array, Array]:
         value, state = _decimal(text, at, stop)
         if state == _WRONG:
             value = _named(text, at, stop)
-            state = _SOUND if value != 0 else _WRONG
+            state = SOUND if value != 0 else _WRONG
         values[row] = -value if negative else value
         states[row] = state
     return values, states
 
 
-def floats(text: Array, begin: Array, size: Array) -> Column:
-    """A double column: decimals rounded correctly, inf and nan in any case."""
+def _floats_and_long(text: Array, begin: Array, size: Array) -> tuple[Array, Array]:
     values, states = _floats(text, begin, size)
     long = np.flatnonzero(states == _LONG)
     if len(long):
@@ -344,10 +385,76 @@ def floats(text: Array, begin: Array, size: Array) -> Column:
             values[long] = pc.cast(pc.replace_substring(written, "+", ""), pa.float64()).to_numpy(zero_copy_only=False)
         except pa.ArrowInvalid:  # beyond the range of doubles
             values[long] = [float(number) for number in written.to_pylist()]
-        states[long] = _SOUND
+        states[long] = SOUND
+    return values, states
+
+
+def _parsed(text: Array, begin: Array, size: Array, kind: pa.DataType) -> tuple[Array, Array]:
+    return (_integers if kind == pa.int64() else _floats_and_long)(text, begin, size)
+
+
+def integers(text: Array, begin: Array, size: Array) -> Column:
+    """An int64 column: an optional sign and at most 18 digits."""
+    values, states = _integers(text, begin, size)
     return Column(_array(values, states), np.flatnonzero(states == _WRONG))
+
+
+def floats(text: Array, begin: Array, size: Array) -> Column:
+    """A double column: decimals rounded correctly, inf and nan in any case."""
+    values, states = _floats_and_long(text, begin, size)
+    return Column(_array(values, states), np.flatnonzero(states == _WRONG))
+
+
+def numbers(text: Array, begin: Array, size: Array, states: Array, values: Array) -> Column:
+    """A column of numbers, int64 or double as the values are, of which those LEFT are yet to be read."""
+    left = np.flatnonzero(states == LEFT)
+    kind = pa.from_numpy_dtype(values.dtype)
+    if len(left):
+        values[left], states[left] = _parsed(text, begin[left], size[left], kind)
+    return Column(_array(values, states), left[states[left] == _WRONG])
+
+
+@_compiled
+def _merge(values: Array, states: Array, begin: Array, parts: Array, part_states: Array) -> Any:
+    """Lists of the single values that were read and of the parts of those that were left, in the order of rows."""
+    rows, most = values.size, values.size + parts.size
+    offsets, valid = np.zeros(rows + 1, dtype=np.int32), np.zeros(rows, dtype=np.bool_)
+    flat, flat_states = np.empty(most, dtype=np.int64), np.empty(most, dtype=np.uint8)
+    used, next_left = 0, 0
+    for row in range(rows):
+        if states[row] == SOUND:
+            flat[used], flat_states[used] = values[row], SOUND
+            used += 1
+        elif states[row] == LEFT:
+            for part in range(begin[next_left], begin[next_left + 1]):
+                flat[used], flat_states[used] = parts[part], part_states[part]
+                used += 1
+            next_left += 1
+        valid[row] = states[row] == SOUND or states[row] == LEFT
+        offsets[row + 1] = used
+    return offsets, valid, flat[:used], flat_states[:used]
+
+
+def number_lists(text: Array, begin: Array, size: Array, states: Array, values: Array) -> Column:
+    """A column of lists of numbers; where one was LEFT, the list has several, or is missing, or a number is odd."""
+    left = np.flatnonzero(states == LEFT)
+    kind = pa.from_numpy_dtype(values.dtype)
+    elements = split(text, begin[left], size[left])
+    parts, part_states = _parsed(text, elements.begin, elements.size, kind)
+    wrong = np.unique(np.searchsorted(elements.offsets, np.flatnonzero(part_states == _WRONG), side="right") - 1)
+    states[left[elements.null]] = NULL
+    offsets, valid, flat, flat_states = _merge(
+        values.view(np.int64), states, elements.offsets, parts.view(np.int64), part_states
+    )
+    if len(wrong):
+        valid[left[wrong]] = False
+    found = pa.Array.from_buffers(
+        pa.list_(kind), len(valid), [_bits(valid), pa.py_buffer(offsets)],
+        children=[_array(flat.view(values.dtype), flat_states)],
+    )  # fmt: skip
+    return Column(found, left[wrong])
 
 
 def _array(values: Array, states: Array) -> pa.Array:
     kind = pa.from_numpy_dtype(values.dtype)
-    return pa.Array.from_buffers(kind, len(values), [_bits(states == _SOUND), pa.py_buffer(values)])
+    return pa.Array.from_buffers(kind, len(values), [_bits(states == SOUND), pa.py_buffer(values)])

@@ -113,25 +113,35 @@ def _joins(held: pa.RecordBatch, batch: pa.RecordBatch, table: Table) -> bool:
     """Whether rows of a batch may belong before rows that are held back."""
     if not held.num_rows or not batch.num_rows:
         return False
-    *leading, last = table.sort
+    leading, (first, *others) = _leading(batch, table)
     if any(held[name][-1].as_py() != batch[name][0].as_py() for name in leading):
         return False
-    here, before = batch[last].slice(0, WINDOW).drop_null(), held[last][-1].as_py()
-    return before is None or (len(here) > 0 and pc.min(here).as_py() < before)
+    here, before = batch[first].slice(0, WINDOW).drop_null(), held[first][-1].as_py()
+    if pa.types.is_dictionary(here.type):
+        here = here.dictionary_decode()
+    earliest = pc.min(here).as_py()
+    return before is None or (earliest is not None and (earliest < before or (bool(others) and earliest == before)))
+
+
+def _leading(batch: pa.RecordBatch, table: Table) -> tuple[list[str], list[str]]:
+    """The sort columns that come encoded before any other, within which rows are put in order, and those others."""
+    coded = [pa.types.is_dictionary(batch.schema.field(name).type) for name in table.sort[:-1]]
+    number = coded.index(False) if False in coded else len(coded)
+    return list(table.sort[:number]), list(table.sort[number:])
 
 
 def _permutation(batch: pa.RecordBatch, table: Table) -> pa.Array | None:
     """The order of rows within runs of the same leading sort columns; None where they are in it."""
     rows = pa.Table.from_batches([batch.select(table.sort)])
-    columns = [_comparable(rows[name]) for name in table.sort]
-    if not isinstance(columns[-1], np.ndarray):
+    leading, others = ([_comparable(rows[name]) for name in names] for names in _leading(batch, table))
+    if not all(isinstance(values, np.ndarray) for values in others):
         return None
-    _, same = _neighbours(columns[:-1]) if len(columns) > 1 else (None, np.ones(len(columns[-1]) - 1, dtype=np.bool_))
-    late = columns[-1][1:] < columns[-1][:-1]
+    same = _neighbours(leading)[1] if leading else np.ones(batch.num_rows - 1, dtype=np.bool_)
+    late = _neighbours(others)[0]
     if not (late & same).any():
         return None
     runs = np.concatenate([[0], np.cumsum(~same)])
-    return pa.array(np.lexsort((columns[-1], runs)))
+    return pa.array(np.lexsort((*reversed(others), runs)))
 
 
 def _comparable(column: pa.ChunkedArray) -> Any:

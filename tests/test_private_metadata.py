@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from catalog.dataset import load_datasets
 from catalog.errors import SourceError
+from catalog.records import ALL
 from catalog.table import load_table
 from dagster_project import curate
 from dagster_project import run as runs
@@ -215,7 +216,7 @@ def test_a_private_dataset_that_the_gates_refuse_is_refused_without_its_values(d
     assert desk.house.ledger.current("genomics/embargoed") is None
     assert CANARY not in without_own_configuration(desk.told(), source)
     (dataset,) = load_datasets(desk.folder)
-    outcome = runs._outcome(desk.house, dataset, result.run_id, {}, set())
+    outcome = runs._outcome(desk.house, dataset, ALL, result.run_id, {}, set())
     assert outcome.status == "refused"
     assert "2 of 2 records quarantined" in outcome.problem
     assert CANARY not in outcome.problem + outcome.remedy

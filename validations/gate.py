@@ -23,6 +23,7 @@ from validations.quarantine import RAW_LIMIT, Quarantine, Refuse, as_json, bound
 from validations.science import ScienceCheck, science_checks
 from validations.structure import conditions, pandera_schema, ruled_columns
 
+HELD_ROWS = 131_072  # rows that wait for pandera together
 CONFIRMED = 1000  # values of a text that pandera is not asked about again
 REASONS = 500  # distinct ones that a report counts
 OTHER_REASONS = "other reasons; `winnow quarantine` has each"
@@ -87,6 +88,7 @@ class Gate:
         self._ruled = ruled_columns(table)
         self._pandera = pandera_schema(table)
         self._pandera_values: dict[tuple[str, ...], Any] = {}
+        self._unconfirmed: list[pl.DataFrame] = []
         self._confirmed: dict[str, set[str | None]] = {}
         self._seen_schema: pa.Schema | None = None
         self._failures: Counter[tuple[RowGate, str, str, str]] = Counter()
@@ -105,6 +107,7 @@ class Gate:
             self._rows += kept.num_rows
             if kept.num_rows:
                 yield kept
+        self._confirm_held()
         self._refused.flush()
 
     def report(self, read: int) -> TableReport:
@@ -291,11 +294,24 @@ class Gate:
             self._seen_schema = kept.schema
         coded = coded_columns(kept)
         ruled = [name for name in self._ruled if name not in coded and self._may_fail(kept, name)]
-        self._confirm(self._schema_of(tuple(ruled)), frame.select(ruled))
+        self._confirm_later(frame.select(ruled))
         for name in coded:
             if name in self._ruled:
                 self._confirm_values(name, kept[name])
         return _typed(kept, self._schema)
+
+    def _confirm_later(self, rows: pl.DataFrame) -> None:
+        """Hold rows back until there are enough to ask pandera about: each time costs it the same, for few or many."""
+        if self._unconfirmed and self._unconfirmed[0].columns != rows.columns:
+            self._confirm_held()
+        self._unconfirmed.append(rows)
+        if sum(held.height for held in self._unconfirmed) >= HELD_ROWS:
+            self._confirm_held()
+
+    def _confirm_held(self) -> None:
+        held, self._unconfirmed = self._unconfirmed, []
+        if held:
+            self._confirm(self._schema_of(tuple(held[0].columns)), pl.concat(held))
 
     def _confirm_values(self, name: str, column: pa.DictionaryArray) -> None:
         """Ask pandera of those values that it has not seen yet."""

@@ -18,8 +18,9 @@ from assets.ahead import ahead
 from assets.annotations import MATCHING
 from assets.bgzf import Opener, blocks, open_text
 from assets.readers import SOURCE_FIELDS
+from assets.vcf_fields import INFO, scan
 from assets.vcf_header import RESERVED, Header, Info, read_header
-from assets.vcf_records import COUNTED, FIXED, Records, Wanted
+from assets.vcf_records import COUNTED, FIXED, Records, Wanted, keys
 from catalog.errors import HarmoniseError, SourceError
 from catalog.records import Snapshot, SourceFile
 
@@ -89,12 +90,12 @@ def _batches(
     wanted: tuple[Wanted, ...],
     schema: pa.Schema,
 ) -> Iterator[pa.RecordBatch]:
-    source, keys = 0, info_scan.prepare(tuple(one.field.name for one in wanted))
+    source, looked_up = 0, keys(wanted)
     for file, header in zip(files, headers, strict=True):
         line = header.lines + 1
         for block, size in ahead(blocks(file, opener, header.lines, BLOCK)):
             records = Records(block, size, header)
-            batch = records.batch(keys, wanted, f"{file.name} line ", line, source, schema)
+            batch = records.batch(looked_up, wanted, f"{file.name} line ", line, source, schema)
             source, line = source + batch.num_rows, line + batch.num_rows
             yield batch
 
@@ -169,14 +170,14 @@ def _annotated(header: Header, one: Wanted, names: list[str]) -> Wanted:
 
 def _seen(files: tuple[SourceFile, ...], opener: Opener, headers: list[Header], names: list[str]) -> set[str]:
     """Which of the keys the first records of the files have, though no header declares them."""
-    keys = info_scan.prepare(tuple(names))
+    sought = info_scan.prepare(tuple(names))
     found: set[str] = set()
     for file, header in zip(files, headers, strict=True):
         block, size = next(blocks(file, opener, header.lines, BLOCK), (b"", 0))
         if size:
             text = np.frombuffer(block, dtype=np.uint8, count=size)
-            edges, _ = info_scan.fields(text, *info_scan.lines(text))
-            begin = info_scan.find(text, edges[7], edges[8] - 1, keys).begin
+            edges = scan(text, *info_scan.lines(text)).edges
+            begin = info_scan.find(text, edges[INFO], edges[INFO + 1] - 1, sought).begin
             found |= {name for name, row in zip(names, begin, strict=True) if (row >= 0).any()}
     return found
 
