@@ -9,6 +9,7 @@ from __future__ import annotations
 import zlib
 from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -46,15 +47,17 @@ class Contig(NamedTuple):
 class Fasta:
     """The sequences of one FASTA file, upper-case, by contig and range."""
 
-    def __init__(self, uri: str, storage_options: Mapping[str, Any] | None = None) -> None:
-        """Open it and read its index.
+    def __init__(
+        self, uri: str, storage_options: Mapping[str, Any] | None = None, setting: str = "transform.reference"
+    ) -> None:
+        """Open it and read its index. ``setting`` is the line of the contract that names it.
 
         Raises:
             SourceError: the file or an index of it is not there, or they do not fit each other.
         """
         self.uri = uri
-        self._options = storage_options or {}
-        self._source = Source("", Address(uri, "source", storage_options=self._options))
+        self._address = Address(uri, "source", storage_options=storage_options or {}, setting=setting)
+        self._source = Source("", self._address)
         self._file = _only(self._source)
         self._bgzf = self._packed()
         self.contigs = {contig.name: contig for contig in self._index()}
@@ -127,12 +130,14 @@ class Fasta:
         return _Bgzf(self._source, self._file, self._beside(".gzi"))
 
     def _beside(self, suffix: str) -> bytes:
-        source = Source("", Address(self.uri + suffix, "source", storage_options=self._options))
+        source = Source("", replace(self._address, uri=self.uri + suffix))
         try:
             file = _only(source)
             return source.persist(lambda: b"".join(source.read(file, 0)[2]), lambda: 0)
         except SourceError as error:
-            raise SourceError(error.problem, _INDEX) from error
+            # What is there and cannot be had is no matter of making an index.
+            missing = error.problem.endswith("is not there")
+            raise SourceError(error.problem, _INDEX if missing else error.remedy) from error
 
     def _index(self) -> list[Contig]:
         contigs: dict[str, Contig] = {}

@@ -12,8 +12,6 @@ import numba
 import numpy as np
 from numba import types
 
-from assets.machine_words import WIDTH, digits, load
-
 Array: TypeAlias = np.ndarray[Any, Any]
 
 TEXT, FLAG, INTEGER, FLOAT = range(4)
@@ -22,6 +20,7 @@ NULL, SOUND, LEFT = range(3)
 """States of a number: there is none, it was read, or it is left to be looked at more closely."""
 
 _compiled = numba.njit(nogil=True, cache=True, error_model="numpy")
+_inlined = numba.njit(nogil=True, cache=True, error_model="numpy", forceinline=True)
 # Long values are passed over by the C library's search, which looks at 32 bytes at once.
 _search: Any = types.ExternalFunction("memchr", types.uintp(types.uintp, types.intc, types.uintp))
 
@@ -30,7 +29,6 @@ _LOWER, _SMALL_E = 0x20, ord("e")
 _MAX_DIGITS = 18
 _MAX_EXPONENT = 22
 _EXACT = 1 << 53
-_TENS = 10 ** np.arange(WIDTH + 1)
 _POWERS = 10.0 ** np.arange(_MAX_EXPONENT + 1)
 _NEAR = 24
 """Bytes looked at one by one before the search is called."""
@@ -43,8 +41,6 @@ class Keys(NamedTuple):
     kinds: Array
     text: Array
     bounds: Array
-    words: Array
-    masks: Array
     first: Array
     following: Array
 
@@ -77,10 +73,7 @@ def prepare(names: tuple[str, ...], kinds: tuple[int, ...] = ()) -> Keys:
         place = _hash(len(name), name[0], name[-1])
         following[index], first[place] = first[place], index
     looked_at = np.array(kinds or (TEXT,) * len(names), dtype=np.int64)
-    words = np.frombuffer(b"".join((name + b"=")[:WIDTH].ljust(WIDTH, b"\0") for name in encoded), dtype="<u8")
-    used = b"".join((b"\xff" * (len(name) + 1))[:WIDTH].ljust(WIDTH, b"\0") for name in encoded)
-    text = np.frombuffer(b"".join(encoded), dtype=np.uint8)
-    return Keys(names, looked_at, text, bounds, words, np.frombuffer(used, dtype="<u8"), first, following)
+    return Keys(names, looked_at, np.frombuffer(b"".join(encoded), dtype=np.uint8), bounds, first, following)
 
 
 def _hash(length: int, head: int, tail: int) -> int:
@@ -141,35 +134,16 @@ def returns(text: Array, begin: Array, end: Array) -> Array:
 # --- numbers ---------------------------------------------------------
 
 
-@_compiled
-def _digits(text: Array, at: int, stop: int, number: int) -> Any:
+@_inlined
+def _digits(text: Array, at: int, stop: int, number: Any) -> Any:
     """The number that the digits from ``at`` go on with, and where they end."""
-    base = text.ctypes.data
-    while at + WIDTH <= stop:
-        value, count = digits(load(base + np.uintp(at)))
-        number = number * _TENS[count] + value
-        at += count
-        if count < WIDTH:
-            return number, at
-    while at < stop:
-        digit = np.int64(text[at]) - _ZERO
-        if digit < 0 or digit > 9:
-            break
-        number = number * 10 + digit
-        at += 1
-    return number, at
-
-
-@_compiled
-def _few_digits(text: Array, at: int, stop: int) -> Any:
-    number = 0
     while at < stop and 0 <= np.int64(text[at]) - _ZERO <= 9:
         number = number * 10 + np.int64(text[at]) - _ZERO
         at += 1
     return number, at
 
 
-@_compiled
+@_inlined
 def whole(text: Array, at: int, stop: int) -> Any:
     """A whole number of at most 18 digits at ``at``, where it ends, and whether there is one."""
     negative = at < stop and text[at] == _MINUS
@@ -178,12 +152,12 @@ def whole(text: Array, at: int, stop: int) -> Any:
     return (-number if negative else number), at, 0 < at - start <= _MAX_DIGITS
 
 
-@_compiled
+@_inlined
 def decimal(text: Array, at: int, stop: int) -> Any:
     """A decimal number at ``at``, where it ends, and whether it is one that one operation rounds correctly."""
     negative = at < stop and text[at] == _MINUS
     start = at + 1 if negative else at
-    number, at = _few_digits(text, start, stop)
+    number, at = _digits(text, start, stop, np.int64(0))
     written, power = at - start, 0
     if at < stop and text[at] == _DOT:
         start = at + 1
@@ -194,7 +168,7 @@ def decimal(text: Array, at: int, stop: int) -> Any:
     if at < stop and text[at] | _LOWER == _SMALL_E:
         less = at + 1 < stop and text[at + 1] == _MINUS
         start = at + 2 if less or (at + 1 < stop and text[at + 1] == _PLUS) else at + 1
-        exponent, at = _few_digits(text, start, stop)
+        exponent, at = _digits(text, start, stop, np.int64(0))
         sound = sound and 0 < at - start <= 3
         power += -exponent if less else exponent
     # A whole number up to 2**53 and a power of ten up to 22 are exact doubles, so one operation rounds once.
@@ -224,24 +198,19 @@ def _look_up(text: Array, begin: int, end: int, keys: Array, bounds: Array, firs
     return key
 
 
-@_compiled
-def _stands_at(text: Array, at: int, stop: int, key: int, keys: Array, bounds: Array, word: Any, mask: Any) -> bool:
-    """Whether ``key=`` is what is written at ``at``; ``word`` is how that begins, where the ``mask`` has bits."""
+@_inlined
+def _stands_at(text: Array, at: int, stop: int, key: int, keys: Array, bounds: Array) -> bool:
+    """Whether ``key=`` is what is written at ``at``."""
     length = bounds[key + 1] - bounds[key]
     if at + length >= stop or text[at + length] != _EQUALS:
         return False
-    if at + WIDTH <= text.size:
-        if (load(text.ctypes.data + np.uintp(at)) ^ word) & mask != 0:
-            return False
-        if length < WIDTH:
-            return True
     for index in range(length):  # noqa: SIM110  (numba compiles no generator expression)
         if text[at + index] != keys[bounds[key] + index]:
             return False
     return True
 
 
-@_compiled
+@_inlined
 def _key_end(text: Array, at: int, stop: int) -> int:
     while at < stop and text[at] != _EQUALS and text[at] != _SEMICOLON:
         at += 1
@@ -251,7 +220,7 @@ def _key_end(text: Array, at: int, stop: int) -> int:
 @_compiled
 def _find(
     text: Array, begin: Array, end: Array,
-    kinds: Array, keys: Array, bounds: Array, words: Array, masks: Array, first: Array, following: Array,
+    kinds: Array, keys: Array, bounds: Array, first: Array, following: Array,
 ) -> tuple[Array, Array, Array, Array, Array, Array]:  # fmt: skip
     shape = (following.size, begin.size)
     found, size = np.full(shape, -1, dtype=np.int64), np.full(shape, -1, dtype=np.int64)
@@ -264,7 +233,7 @@ def _find(
         at, stop, last = begin[row], end[row], following.size
         while at < stop:
             key = successor[last]
-            if _stands_at(text, at, stop, key, keys, bounds, words[key], masks[key]):
+            if _stands_at(text, at, stop, key, keys, bounds):
                 equals = at + bounds[key + 1] - bounds[key]
             else:
                 equals = _key_end(text, at, stop)

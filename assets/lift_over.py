@@ -208,7 +208,8 @@ def _turned(bases: str, forward: bool) -> str:
 
 def _content(chain: str, storage_options: Mapping[str, Any]) -> bytes:
     """The chain file's bytes, decompressed: those of the human assemblies have some 10 MB at most."""
-    source = Source("", Address(chain, "source", storage_options=storage_options))
+    setting = "transform.lift_over.chain"
+    source = Source("", Address(chain, "source", storage_options=storage_options, setting=setting))
     listing = source.listing()
     if listing.is_folder:
         raise SourceError(source.problem("is a folder, expected one chain file"), _REMEDY)

@@ -31,6 +31,7 @@ T = TypeVar("T")
 
 TRIES = 3
 PIECE = 8 * 2**20
+SOURCE = "source.uri"
 
 _INSTALL = {"s3": how_to_install("s3"), "gs": "pip install gcsfs"}
 _PROTOCOLS = ("file", "http", "https", *_INSTALL)
@@ -38,12 +39,16 @@ _PROTOCOLS = ("file", "http", "https", *_INSTALL)
 
 @dataclass(frozen=True)
 class Address:
-    """Where a source lies. ``sha256`` pins its content; ``storage_options`` go to its fsspec file system."""
+    """Where a source lies. ``sha256`` pins its content; ``storage_options`` go to its fsspec file system.
+
+    ``setting`` is the line of the contract that says so, which a remedy names.
+    """
 
     uri: str
     origin: Origin
     sha256: str | None = None
     storage_options: Mapping[str, Any] = field(default_factory=dict)
+    setting: str = SOURCE
 
     @property
     def protocol(self) -> str:
@@ -124,7 +129,8 @@ class Source:
         """What is there now."""
         is_folder, files = self.persist(self._list, lambda: 0)
         if not files:
-            raise SourceError(self.problem("is a folder without files"), "correct source.uri, or use --source")
+            other = ", or use --source" if self.address.setting == SOURCE else ""
+            raise SourceError(self.problem("is a folder without files"), f"correct {self.address.setting}{other}")
         # A file that nothing tells apart from its next state gets a validator that never comes again.
         parts = [part for file in sorted(files) for part in (file.name, file.validator or uuid.uuid4().hex)]
         return Listing(tuple(sorted(files)), is_folder, digest_of(*parts))
@@ -208,7 +214,7 @@ class Source:
                 raise
             except Exception as error:
                 tries = 1 if arrived() - before >= PIECE else tries + 1
-                what, remedy, passing = _diagnosis(error)
+                what, remedy, passing = _diagnosis(error, self.address.setting)
                 if not passing or tries >= TRIES:
                     raise SourceError(self.problem(what), remedy) from error
             self.sleep(2.0**tries)
@@ -292,7 +298,7 @@ def _pieces(stream: Any) -> Iterator[bytes]:
             yield piece
 
 
-def _diagnosis(error: BaseException) -> tuple[str, str, bool]:
+def _diagnosis(error: BaseException, setting: str) -> tuple[str, str, bool]:
     """What is wrong in words, the remedy, and whether another try may help."""
     causes = [error]
     while (cause := causes[-1].__cause__) is not None:
@@ -302,10 +308,12 @@ def _diagnosis(error: BaseException) -> tuple[str, str, bool]:
     kinds = {kind.__name__ for cause in causes for kind in type(cause).__mro__}
     words = str(root) or type(root).__name__
     if status in (401, 403, 407) or kinds & {"PermissionError", "NoCredentialsError"}:
-        remedy = "ask its owner for access, or give credentials: source.storage_options, or AWS_* for s3"
+        options = "source.storage_options, or " if setting == SOURCE else ""
+        remedy = f"ask its owner for access, or give credentials: {options}AWS_* for s3"
         return f"may not be read ({words})", remedy, False
     if status in (404, 410) or isinstance(root, FileNotFoundError):
-        return "is not there", "correct source.uri, or give the file with --source", False
+        other = ", or give the file with --source" if setting == SOURCE else ""
+        return "is not there", f"correct {setting}{other}", False
     if status in (408, 429) or status >= 500:
         return f"cannot be had now: its server answers {status}", "wait, then run again", True
     if kinds & {"ShortReadError", "ClientPayloadError", "IncompleteRead"}:
@@ -320,7 +328,8 @@ def _diagnosis(error: BaseException) -> tuple[str, str, bool]:
             "check the network, the proxy and the host's name, then run again",
             True,
         )
-    return f"cannot be fetched ({words})", "check source.uri and source.storage_options", False
+    other = " and source.storage_options" if setting == SOURCE else ""
+    return f"cannot be fetched ({words})", f"check {setting}{other}", False
 
 
 def _status(error: BaseException) -> int | None:

@@ -163,7 +163,7 @@ def _capital(text: Array, begin: int, end: int) -> bool:
 
 
 @_compiled
-def _passed(text: Array, begin: int, end: int) -> bool:
+def _passed(text: Array, begin: int, end: int) -> Any:
     if end - begin != 4:
         return False
     return text[begin] == 80 and text[begin + 1] == 65 and text[begin + 2] == 83 and text[begin + 3] == 83

@@ -31,6 +31,10 @@ _HG19_CHRM = 16_571
 _NO_LENGTH = (1 << 31) - 1
 
 
+# The magic numbers of the files `.tbi` and `.csi`, once they are decompressed.
+_INDICES = {"TBI\1": "tabix", "CSI\1": "CSI"}
+
+
 class Info(NamedTuple):
     """One INFO key: its Arrow type, its Number as declared, and what is said of it."""
 
@@ -105,6 +109,8 @@ def read_header(file: SourceFile, opener: Opener, assembly: str | None, annotati
 
 
 def _check_format(file: SourceFile, first: str) -> None:
+    if first[:4] in _INDICES:
+        raise SourceError(f"{file.name} is a {_INDICES[first[:4]]} index, not a VCF", "fetch the file beside it")
     if not first:
         raise SourceError(f"{file.name} is empty or begins with an empty line", "check source.uri, and fetch it again")
     if not first.startswith("##fileformat=VCF"):

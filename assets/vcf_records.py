@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from assets import genotypes, info_scan, vcf_fields, vcf_values
+from assets import genotypes, info_scan, vcf_fields, vcf_numbers, vcf_values
 from assets.annotations import split as split_annotations
 from assets.info_scan import Array
 from assets.vcf_fields import ALT, CHROM, FILTER, FORMAT, ID, INFO, POS, QUAL, REF
@@ -255,7 +255,7 @@ class Records:
         """QUAL; VCF lets it be inf or nan, which say no finite quality and become null."""
         values, states = self.fields.quality, self.fields.quality_state
         left = np.flatnonzero(states == info_scan.LEFT)
-        column, wrong = vcf_values.numbers(self.text, *self._sized(QUAL), states, values)
+        column, wrong = vcf_numbers.numbers(self.text, *self._sized(QUAL), states, values)
         for row in wrong:
             self._refuse(row, f"QUAL is {self._value(QUAL, row)[:80]!r}, expected a Float")
         if not len(left):
@@ -263,7 +263,7 @@ class Records:
         finite = np.isfinite(values)
         for row in np.flatnonzero(finite & (values < 0)):
             self._refuse(row, f"QUAL is {self._value(QUAL, row)[:80]!r}, expected 0 or more")
-        return pa.array(values, mask=~finite | (states != info_scan.SOUND))
+        return column if finite.all() else pa.array(values, mask=~finite | (states != info_scan.SOUND))
 
     def _filters(self) -> pa.ListArray:
         column = vcf_values.filters(self.text, *self._sized(FILTER))
@@ -300,7 +300,7 @@ class Records:
             text = self._unescaped(vcf_values.strings(self.text, elements.begin, elements.size))
             return vcf_values.as_list(elements, vcf_values.Column(text, np.empty(0, dtype=np.int64))).array
         numbers = found.numbers[index].view(np.int64 if single == pa.int64() else np.float64)
-        read = vcf_values.numbers if single == kind else vcf_values.number_lists
+        read = vcf_numbers.numbers if single == kind else vcf_numbers.number_lists
         column = read(self.text, begin, size, found.states[index], numbers)
         for row in column.wrong:
             shown = self._shown(begin, size, row)

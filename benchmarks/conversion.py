@@ -20,8 +20,8 @@ from catalog.records import Snapshot, SourceFile
 from dagster_project.streaming import memory_kept
 
 FIXED = ("CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER")
-BATCHES = 16
-"""Batches of about 4 MB of text, to a row group."""
+BATCHES = 4
+"""Batches of about 16 MB of text, to a row group."""
 
 
 def snapshot(source: Path) -> Snapshot:
@@ -39,13 +39,15 @@ def convert(source: Path, target: Path, keys: tuple[str, ...]) -> int:
     reader = vcf.read(snapshot(source), vcf.Options(annotations="none"), keys)
     names = [*FIXED, *keys]
     schema = pa.schema([reader.schema.field(name) for name in names])
-    # Texts that hardly repeat: a dictionary of them would be the column again.
-    unique = {"ID", "QUAL", "POS", "vep"}
-    repeating = [name for name in names if name not in unique and not pa.types.is_nested(schema.field(name).type)]
+    # The rest hardly repeats: a dictionary would be the column again. No one asks for the least of long texts.
+    repeating = ["CHROM", "REF", "ALT"]
+    bounded = [name for name in names if name != "vep"]
     rows = 0
     with (
         memory_kept(),
-        pq.ParquetWriter(target, schema, compression="zstd", use_dictionary=repeating, store_schema=False) as writer,
+        pq.ParquetWriter(
+            target, schema, compression="zstd", use_dictionary=repeating, write_statistics=bounded, store_schema=False
+        ) as writer,
     ):
         # A whole row group is read while one is written: with a batch ahead the reader would wait for most of it.
         for group in ahead(_groups(batch.select(names) for batch in reader)):

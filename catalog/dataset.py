@@ -129,10 +129,22 @@ class Gates(_Part):
         default_factory=dict,
         description="canonical column -> values that rows of the real source must hold; {part} is the part's name",
     )
+    only: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict,
+        description="canonical column -> the only values that rows may hold; {part} is the part's name",
+    )
 
     def present_in(self, part: str) -> dict[str, tuple[str, ...]]:
         """Canonical column -> values that the rows of one part must hold."""
-        return {name: tuple(value.replace(PART, part) for value in values) for name, values in self.present.items()}
+        return _of_part(self.present, part)
+
+    def only_in(self, part: str) -> dict[str, tuple[str, ...]]:
+        """Canonical column -> the only values that the rows of one part may hold."""
+        return _of_part(self.only, part)
+
+
+def _of_part(values: dict[str, tuple[str, ...]], part: str) -> dict[str, tuple[str, ...]]:
+    return {name: tuple(value.replace(PART, part) for value in listed) for name, listed in values.items()}
 
 
 class Dataset(_Part):

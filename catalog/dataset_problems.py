@@ -57,11 +57,12 @@ def _gate_problems(dataset: Dataset) -> Iterator[tuple[Location, str]]:
     for name in dataset.gates.max_null_fraction:
         if name not in known:
             yield ("gates", "max_null_fraction", name), f"no table that the dataset feeds has a column {name!r}"
-    for name, values in dataset.gates.present.items():
-        if name not in known:
-            yield ("gates", "present", name), f"no table that the dataset feeds has a column {name!r}"
-        if dataset.source.parts is None and any(PART in value for value in values):
-            yield ("gates", "present", name), f"{PART} stands for a part, but `source.parts` gives none"
+    for gate, rules in (("present", dataset.gates.present), ("only", dataset.gates.only)):
+        for name, values in rules.items():
+            if name not in known:
+                yield ("gates", gate, name), f"no table that the dataset feeds has a column {name!r}"
+            if dataset.source.parts is None and any(PART in value for value in values):
+                yield ("gates", gate, name), f"{PART} stands for a part, but `source.parts` gives none"
 
 
 def _mapping_problems(place: Location, table: Table, mapping: TableMapping) -> Iterator[tuple[Location, str]]:

@@ -168,13 +168,13 @@ def check_result(gate: str, report: GateReport, private: bool) -> dg.AssetCheckR
 
 
 def complete_result(dataset: Dataset, version: Version) -> dg.AssetCheckResult:
-    """Whether a version has all parts that the contract names; a warning, as parts may come one by one."""
+    """Whether a version has all parts that the contract names. It blocks nothing, as parts may come one by one."""
     missing = missing_parts(version, dataset.parts)
     has = f"{version} has {parts_in_words(version, dataset.parts)} parts"
     return dg.AssetCheckResult(
         check_name="complete",
         passed=not missing,
-        severity=dg.AssetCheckSeverity.WARN,
+        severity=dg.AssetCheckSeverity.ERROR,
         description=has,
         metadata={"missing": ", ".join(missing) or "none"},
     )

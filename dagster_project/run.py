@@ -255,7 +255,8 @@ def _outcome(
         private = is_private(house, dataset)
         # Who runs it must see which words contradict the licence; Dagster's pages do not tell them.
         problem = "; ".join(_in_words(c, observed(c, private and c.gate != "terms")) for c in refused)
-        return Outcome(dataset.name, "refused", version, report, problem, refused[0].remedy if refused else "")
+        remedies = "; ".join(dict.fromkeys(check.remedy for check in refused))
+        return Outcome(dataset.name, "refused", version, report, problem, remedies)
     if mine:
         problem, remedy = mine[0]
         status = "interrupted" if mine[0] == INTERRUPTED else "failed"

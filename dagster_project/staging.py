@@ -135,7 +135,10 @@ class Staging:
     def _judged(self, table: _TableStaging) -> tuple[TableReport, list[Check]]:
         """What the table gates say of one table's staged files."""
         contract, gates = table.table, self.dataset.gates
-        expected = expectations(contract, gates, self._previous_rows(contract), self.snapshot.origin == "source")
+        real, part = self.snapshot.origin == "source", self.snapshot.part
+        expected = expectations(
+            contract, gates, self._previous_rows(contract), real, None if self.snapshot.origin == "sample" else part
+        )
         assert table.staged is not None
         with self._files(table.staged) as files:
             measured = profile(files, table.staged, expected)
@@ -148,13 +151,16 @@ class Staging:
             with self._files(table.staged) as files:
                 measured = profile(files, table.staged, expected)
         staged = table.staged
+        assert table.report is not None
         with self._files(staged) as files:
             if staged.files and self.dataset.terms.row_licence is None:
                 self.found += stated_licences(files, staged.files, contract)
-            checks = judge(contract.name, measured, expected) if staged.files else (empty_table(contract.name, staged),)
-            if staged.files and self.snapshot.origin == "source":
-                checks = (*checks, *present(files, staged, contract, gates.present_in(self.snapshot.part)))
-        assert table.report is not None
+            if not staged.files:
+                checks: tuple[Check, ...] = (empty_table(contract.name, staged, table.report.dropped),)
+            else:
+                checks = judge(contract.name, measured, expected)
+            if staged.files and real:
+                checks = (*checks, *present(files, staged, contract, gates.present_in(part)))
         return table.report, [*row_checks(table.report, gates), *checks]
 
     @contextlib.contextmanager

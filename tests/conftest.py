@@ -8,8 +8,10 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -93,8 +95,6 @@ class Lab:
     """A house in a folder whose datasets of occurrences are made of rows as a test says them."""
 
     def __init__(self, folder: Path, day: str = "2027-03-01", warehouse: str | None = None) -> None:
-        from datetime import UTC, datetime
-
         from dagster_project import curate
         from dagster_project.settings import Settings
 
@@ -187,3 +187,48 @@ def lab(tmp_path: Path) -> Lab:
 def lab_at():
     """Makes a house in a folder."""
     return Lab
+
+
+class Curated(NamedTuple):
+    """What one committed source came to: its rows as the query door gives them, and the report of its gates."""
+
+    rows: list[dict[str, Any]]
+    report: Any
+    refused: list[tuple[Any, ...]]
+
+
+@pytest.fixture
+def curated(tmp_path: Path) -> Callable[..., Curated]:
+    """Commits a source through a contract like a bundled one, in which other attributes are put or (None) left out."""
+
+    def run(like: str, file: object, name: str = "made", **attributes: object) -> Curated:
+        import yaml
+
+        from catalog.dataset import FOLDER, load_dataset
+        from catalog.query import Door
+        from dagster_project import curate
+        from dagster_project.settings import Settings
+
+        contract = yaml.safe_load((FOLDER / like / "defs.yaml").read_text(encoding="utf-8"))
+        changed = {"gates": {"min_rows": 1}, "sample": "sample.txt", **attributes}
+        given = {key: value for key, value in (contract["attributes"] | changed).items() if value is not None}
+        folder = tmp_path / "datasets" / "genomics" / name
+        folder.mkdir(parents=True)
+        (folder / "sample.txt").write_text("x", encoding="utf-8")
+        (folder / "defs.yaml").write_text(yaml.safe_dump(contract | {"attributes": given}), encoding="utf-8")
+        dataset = load_dataset(f"genomics/{name}", tmp_path / "datasets")
+        now = datetime(2027, 3, 1, tzinfo=UTC)
+        house = curate.House(Settings.at(tmp_path / "home"), clock=lambda: now)
+        snapshot = curate.fetch(house, dataset, curate.address(dataset, override=str(file)))
+        stage, report = curate.stage(house, dataset, snapshot, f"run-{name}")
+        if not report.passed: print(*Door(house.warehouse, house.ledger, [dataset], "internal", now.date()).quarantine(dataset.name).fetchall(), sep="\n")
+        assert report.passed, report.refusals()
+        version = curate.commit(house, dataset, stage)
+        door = Door(house.warehouse, house.ledger, [dataset], "internal", now.date())
+        (table,) = report.tables
+        rows = door.answer(f"SELECT * FROM {table.table}").to_arrow_table().to_pylist()
+        assert len(rows) == sum(committed.rows for committed in version.tables)
+        refused = door.quarantine(dataset.name)
+        return Curated(rows, table, refused.fetchall() if refused else [])
+
+    return run

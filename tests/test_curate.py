@@ -859,7 +859,11 @@ def test_a_failed_gate_leaves_the_version_before_and_its_report(place: Place) ->
     staged, report = place.stage(contract)
     assert not report.passed
     (refusal,) = report.refusals()
-    assert (refusal.gate, refusal.name, refusal.observed) == ("expectations", "rows_per_previous_row", f"{4 / len(VARIANTS):g}")
+    assert (refusal.gate, refusal.name, refusal.observed) == (
+        "expectations",
+        "rows_per_previous_row",
+        f"{4 / len(VARIANTS):g}",
+    )
     assert "max_row_change" in refusal.remedy
     with pytest.raises(GateError, match=r"gates refused run run2: expectations\.rows_per_previous_row"):
         curate.commit(place.house, contract, staged)

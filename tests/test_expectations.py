@@ -44,12 +44,12 @@ def staged(files, **known):
 def verdict(tmp_path):
     """Stage these parts as files, and give what is refused: metric -> what was observed and expected."""
 
-    def ask(*parts, gates=None, previous=None, real=False):
+    def ask(*parts, gates=None, previous=None, real=False, source_part="all"):
         files = []
         for index, part in enumerate(parts):
             files.append(str(tmp_path / f"it's {index}.parquet"))
             pq.write_table(pa.Table.from_pylist(part, schema=TABLE.arrow_schema), files[-1])
-        expected = expectations(TABLE, gates or Gates(), previous, real)
+        expected = expectations(TABLE, gates or Gates(), previous, real, source_part)
         with duckdb.connect() as connection:
             checks = judge(TABLE.name, profile(connection, staged(files), expected), expected)
         assert {(check.gate, check.table) for check in checks} == {("expectations", "lab.samples")}
@@ -171,3 +171,8 @@ def test_a_dataset_may_ask_for_fewer_nulls_than_its_table():
         if each.metric == "null_fraction__unit"
     ]
     assert limits == [0.1, 0.5]
+
+
+@pytest.mark.parametrize(("part", "refused"), [("x", {}), ("y", {"only__order": ("4", "at most 0")}), (None, {})])
+def test_rows_of_another_part_are_refused_but_not_in_a_sample(verdict, part, refused):
+    assert verdict(rows(4), gates=Gates(only={"order": ["{part}"], "contig": ["1"]}), source_part=part) == refused

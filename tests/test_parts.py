@@ -354,7 +354,7 @@ def test_partitions_in_dagster_hand_over_part_by_part_and_say_what_is_missing(in
         done = job.execute_in_process(instance=instance, asset_selection=only, partition_key="north")
         assert flock.counts() == {"north": 3}
         (check,) = done.get_asset_check_evaluations()
-        assert (check.check_name, check.passed, check.severity) == ("complete", False, dg.AssetCheckSeverity.WARN)
+        assert (check.check_name, check.passed, check.severity) == ("complete", False, dg.AssetCheckSeverity.ERROR)
         assert "1 of 3, without south, west" in check.description
         for part in ("south", "west"):
             assert job.execute_in_process(instance=instance, partition_key=part).success

@@ -11,7 +11,7 @@ import pyarrow as pa
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from assets import vcf_values
+from assets import vcf_numbers, vcf_values
 
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\n\t"), max_size=12)
 DECIMALS = st.from_regex(r"[+-]?([0-9]{1,22}(\.[0-9]{0,22})?|\.[0-9]{1,22})([eE][+-]?[0-9]{1,3})?", fullmatch=True)
@@ -39,7 +39,7 @@ def same(found: float, expected: float) -> bool:
 @example(["123456789012345678", "0.1234567890123456789", "00000000000000000000000001.50", "2.2250738585072011e-308"])
 @example(["0e999999999999999999999999", "1e99999999999999999999", "1e-99999999999999999999"])
 def test_floats_are_rounded_as_python_rounds_them(values):
-    array, wrong = vcf_values.floats(*spans(values))
+    array, wrong = vcf_numbers.floats(*spans(values))
     assert len(wrong) == 0
     for found, text in zip(array.to_pylist(), values, strict=True):
         assert same(found, float(text)), text
@@ -48,7 +48,7 @@ def test_floats_are_rounded_as_python_rounds_them(values):
 @settings(max_examples=400, deadline=None)
 @given(st.lists(TEXTS | st.none() | st.sampled_from(["inf", "-INF", "+Infinity", "NaN", "infinit", "1e", "e5", "."])))
 def test_what_is_no_float_is_told(values):
-    array, wrong = vcf_values.floats(*spans(values))
+    array, wrong = vcf_numbers.floats(*spans(values))
     grammar = r"[+-]?(([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|(?i:inf|infinity|nan))"
     for row, text in enumerate(values):
         right = text is not None and re.fullmatch(grammar, text, re.ASCII)
@@ -60,7 +60,7 @@ def test_what_is_no_float_is_told(values):
 @given(st.lists(st.integers(-(10**18) + 1, 10**18 - 1).map(str) | TEXTS | st.none()))
 @example(["+5", "-0", "1234567890123456789", "--1", "+", "", "007"])
 def test_integers_are_those_of_python_or_told(values):
-    array, wrong = vcf_values.integers(*spans(values))
+    array, wrong = vcf_numbers.integers(*spans(values))
     for row, text in enumerate(values):
         right = text is not None and re.fullmatch(r"[+-]?[0-9]{1,18}", text, re.ASCII)
         assert array[row].as_py() == (int(text) if right else None)
@@ -88,7 +88,7 @@ def test_strings_and_their_parts_are_what_is_written(values):
 def test_a_wrong_element_spoils_its_own_list_only():
     text, begin, size = spans(["1,2", "3,x", None, "", "4,.,5", "."])
     elements = vcf_values.split(text, begin, size)
-    column, wrong = vcf_values.as_list(elements, vcf_values.integers(text, elements.begin, elements.size))
+    column, wrong = vcf_values.as_list(elements, vcf_numbers.integers(text, elements.begin, elements.size))
     assert list(wrong) == [1, 3]
     assert column.to_pylist() == [[1, 2], None, None, None, [4, None, 5], None]
 

@@ -17,7 +17,7 @@ import duckdb
 import polars as pl
 
 from catalog.dataset import Gates
-from catalog.records import Check, StagedTable, TableReport
+from catalog.records import ALL, Check, StagedTable, TableReport
 from catalog.sql_types import literal
 from catalog.table import Column, Table
 from validations.gate import key_texts
@@ -34,7 +34,9 @@ class Expectation:
     remedy: str
 
 
-def expectations(table: Table, gates: Gates, previous_rows: int | None, real_source: bool) -> tuple[Expectation, ...]:
+def expectations(
+    table: Table, gates: Gates, previous_rows: int | None, real_source: bool, part: str | None = ALL
+) -> tuple[Expectation, ...]:
     """What one table's staged files must satisfy.
 
     Args:
@@ -42,8 +44,19 @@ def expectations(table: Table, gates: Gates, previous_rows: int | None, real_sou
         gates: the dataset's thresholds.
         previous_rows: rows of the version to compare with; None if there is none.
         real_source: whether ``min_rows`` applies: to the dataset's own source, not to a sample or an override.
+        part: of the source, for ``only``: a row of another part would be published twice. None for a sample, which
+            may hold rows of several parts, and gives way to whatever comes from the source.
     """
-    return tuple(_expectations(table, gates, previous_rows, real_source))
+    return (*_expectations(table, gates, previous_rows, real_source), *_confined(table, gates, part))
+
+
+def _confined(table: Table, gates: Gates, part: str | None) -> Iterator[Expectation]:
+    known = {column.name for column in table.all_columns}
+    for name, values in (gates.only_in(part) if part is not None else {}).items():
+        if name in known:
+            others = f'count(*) FILTER (CAST("{name}" AS VARCHAR) NOT IN ({", ".join(map(literal, values))}))'
+            remedy = f"rows have another {name} than {', '.join(values)}: give each part the file that is its own"
+            yield Expectation(f"only__{name}", others, None, 0, remedy)
 
 
 def _expectations(table: Table, gates: Gates, previous_rows: int | None, real_source: bool) -> Iterator[Expectation]:
@@ -213,8 +226,12 @@ def row_checks(report: TableReport, gates: Gates) -> tuple[Check, ...]:
     )
 
 
-def empty_table(table: str, staged: StagedTable) -> Check:
-    """The verdict when no row was kept, so that there is nothing to profile."""
+def empty_table(table: str, staged: StagedTable, dropped: Mapping[str, int] | None = None) -> Check:
+    """The verdict when no row was kept, so that there is nothing to profile; ``dropped`` are records by their rule."""
+    remedy = "the source holds no usable record: check its address and format, and `winnow quarantine`"
+    if dropped:
+        told = ", ".join(f"{rule!r} took {records}" for rule, records in dropped.items())
+        remedy = f"no record was left by `drop:` ({told}): give a source that has some, or feed the other tables only"
     return Check(
         gate="expectations",
         name="rows",
@@ -222,5 +239,5 @@ def empty_table(table: str, staged: StagedTable) -> Check:
         passed=staged.rows > 0,
         observed=str(staged.rows),
         expected="at least 1",
-        remedy="the source holds no usable record: check its address and format, and `winnow quarantine`",
+        remedy=remedy,
     )

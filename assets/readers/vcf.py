@@ -24,7 +24,7 @@ from assets.vcf_records import COUNTED, FIXED, Records, Wanted, keys
 from catalog.errors import HarmoniseError, SourceError
 from catalog.records import Snapshot, SourceFile
 
-BLOCK = 4 << 20
+BLOCK = 8 << 20
 _INDEXES = (".tbi", ".csi", ".idx")
 
 
@@ -54,7 +54,7 @@ class Options(BaseModel):
 def read(
     snapshot: Snapshot, options: Options, columns: Collection[str], opener: Opener = open_text
 ) -> pa.RecordBatchReader:
-    """Stream the records of all files of a snapshot (VCF 4.0 to 4.5), in batches of about 4 MB of text.
+    """Stream the records of all files of a snapshot (VCF 4.0 to 4.5), in batches of about 16 MB of text.
 
     Columns: CHROM, POS (1-based), ID, REF, ALT (commas as written, bases in capitals), QUAL, FILTER (a list: empty
     where it says PASS), assembly, then what is wanted: an INFO key, typed as the header declares it; AC, AN, AF and

@@ -117,7 +117,7 @@ class _Variants:
         self._onto: tuple[lift_over.LiftOver, Fasta, str] | None = None
         if options.lift_over:
             chain, to, uri = options.lift_over.chain, options.lift_over.to, options.lift_over.reference
-            target = Fasta(uri)
+            target = Fasta(uri, setting="transform.lift_over.reference")
             self._onto = (lift_over.LiftOver(chain, to, target), target, to)
 
     def derived(self, batch: pa.RecordBatch) -> pa.RecordBatch:
