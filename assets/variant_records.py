@@ -43,8 +43,12 @@ class Records(NamedTuple):
 
     @property
     def nowhere(self) -> Array:
-        """Which records say nothing of a place, such as an amino-acid change among genomic ones."""
-        return (self.contig < 0) & ~self.placed & ~self.refs.valid & ~self.alts.valid
+        """Which records say nothing of an allele, such as an amino-acid change, or ClinVar's copy-number changes.
+
+        Those may name a contig, which alone is no place. A table whose rows are alleles refuses them, unless a rule
+        of the contract leaves them out by name.
+        """
+        return ~self.placed & ~self.refs.valid & ~self.alts.valid
 
     @property
     def which(self) -> Array:

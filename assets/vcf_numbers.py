@@ -199,12 +199,11 @@ def number_lists(text: Array, begin: Array, size: Array, states: Array, values: 
     elements = split(text, begin[left], size[left])
     parts, part_states = _parsed(text, elements.begin, elements.size, kind)
     wrong = np.unique(np.searchsorted(elements.offsets, np.flatnonzero(part_states == _WRONG), side="right") - 1)
-    states[left[elements.null]] = NULL
     offsets, valid, flat, flat_states = _merge(
         values.view(np.int64), states, elements.offsets, parts.view(np.int64), part_states
     )
-    if len(wrong):
-        valid[left[wrong]] = False
+    valid[left[elements.null]] = False
+    valid[left[wrong]] = False
     found = pa.Array.from_buffers(
         pa.list_(kind), len(valid), [bits(valid), pa.py_buffer(offsets)],
         children=[_array(flat.view(values.dtype), flat_states)],

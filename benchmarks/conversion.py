@@ -20,8 +20,8 @@ from catalog.records import Snapshot, SourceFile
 from dagster_project.streaming import memory_kept
 
 FIXED = ("CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER")
-BATCHES = 4
-"""Batches of about 16 MB of text, to a row group."""
+BATCHES = 8
+"""Batches of about 8 MB of text, to a row group."""
 
 
 def snapshot(source: Path) -> Snapshot:

@@ -64,11 +64,11 @@ class _AbandonedError(Exception):
 
 
 class _Consumer:
-    """One of those who share a stream: its columns, what it does with them, and at most two batches that wait."""
+    """One of those who share a stream: its columns, what it does with them, and the one batch that waits."""
 
     def __init__(self, names: Sequence[str], work: Callable[[pa.RecordBatchReader], None]) -> None:
         self._names, self._work = names, work
-        self._waiting: Queue[pa.RecordBatch | BaseException | None] = Queue(2)
+        self._waiting: Queue[pa.RecordBatch | BaseException | None] = Queue(1)
 
     def run(self, schema: pa.Schema, failed: threading.Event) -> None:
         """Work on all batches; an error is told to the others."""
@@ -108,7 +108,7 @@ def shared(
 ) -> None:
     """Give all batches of one reader, each time its own columns of them, to several that work on them in threads.
 
-    Each is at most two batches behind the reader. Where one fails all are ended, and its error is raised.
+    Each is at most one batch behind the reader. Where one fails all are ended, and its error is raised.
     """
     consumers = [_Consumer(names, each) for names, each in zip(columns, work, strict=True)]
     failed = threading.Event()

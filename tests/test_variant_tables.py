@@ -8,9 +8,6 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
-import yaml
-
-from catalog.dataset import FOLDER
 
 DATA = Path(__file__).parent.parent.parent / "shared" / "data" / "genomics"
 COUNTED = {"allele_count": "AC", "allele_number": "AN", "allele_frequency": "AF", "homozygote_count": "nhomalt"}
@@ -152,7 +149,8 @@ def test_clinvars_2000_records_come_out_as_their_lines_say(curated):
         genes = [gene.split(":")[0] for gene in info["GENEINFO"].split("|")] if "GENEINFO" in info else None
         effects = [effect.partition("|")[0] for effect in info["MC"].split(",")] if "MC" in info else None
         wanted = {
-            "assembly": "GRCh37", "contig": fields[0], "position": place, "ref": ref, "alt": None if alt == "." else alt,
+            "assembly": "GRCh37", "contig": fields[0], "position": place, "ref": ref,
+            "alt": None if alt == "." else alt,
             "variant_id": f"GRCh37-{fields[0]}-{place}-{ref}-{alt}", "allele_id": int(info["ALLELEID"]),
             "clinical_significance": stated["CLNSIG"].replace("/", "|").split("|") if "CLNSIG" in info else None,
             "review_status": stated["CLNREVSTAT"], "review_stars": STARS[info["CLNREVSTAT"]],
@@ -174,16 +172,28 @@ def test_clinvars_summary_gives_one_assembly_and_counts_what_it_leaves_out(curat
     reading = of_variants(
         "tsv", {"rs_id": "'rs' || \"RS# (dbSNP)\""}, columns=columns, nulls=["-", "na", "-1"], id="VariationID"
     )
-    drop = {"other assembly": "Assembly IS NULL OR Assembly <> 'GRCh38'", "no allele": "ReferenceAlleleVCF IS NULL"}
-    found = curated("genomics/thousand_genomes", path, **reading, drop=drop)
+    drop = {"no allele": "ReferenceAlleleVCF IS NULL", "other assembly": "Assembly <> 'GRCh38'"}
+    found = curated(
+        "genomics/thousand_genomes", path, **reading, drop=drop, gates={"min_rows": 1, "max_quarantined": 0.2}
+    )
     assert {row["variant_id"]: (row["_record"], row["rs_id"]) for row in found.rows} == {
         "GRCh38-7-4781213-GGAT-TGCTGTAAACTGTAACTGTAAA": ("2", "rs397704705"),
         "GRCh38-7-4787729-GCTGCTGGACCTGCC-G": ("3", "rs397704709"),
         "GRCh38-MT-15043-G-A": ("9", None),
     }
-    assert found.report.dropped == {"other assembly": 3, "no allele": 1}
+    assert found.report.dropped == {"other assembly": 1, "no allele": 3}
     assert (found.report.read, found.report.kept, found.report.quarantined) == (8, 3, 1)
     assert "nine" in str(found.refused)
+
+
+def test_records_without_an_allele_are_refused_where_no_rule_leaves_them_out(curated, tmp_path):
+    path = tmp_path / "x.tsv"
+    path.write_text("CHROM\tPOS\tREF\tALT\tID\n1\t9\tA\tG\trs7\n19\tna\tna\tna\trs8\n", encoding="utf-8")
+    reading = of_variants("tsv", {"rs_id": "ID"}, assembly="GRCh38", nulls=["na"])
+    found = curated("genomics/thousand_genomes", path, **reading, gates={"min_rows": 1, "max_quarantined": 0.5})
+    assert [row["variant_id"] for row in found.rows] == ["GRCh38-1-9-A-G"]
+    assert found.report.quarantined == 1
+    assert {row[3] for row in found.refused} == {"x.tsv line 3"}
 
 
 def test_a_tsv_with_gnomads_columns_gives_what_its_lines_say(curated, tmp_path):

@@ -415,3 +415,22 @@ def test_what_becomes_of_a_number_does_not_depend_on_its_neighbours(tmp_path, va
         found = read_text(tmp_path, body, ("AC",)).to_pylist()[1]
         assert found["AC"] is None
         assert f"INFO key AC is {value!r}, expected an Integer" in found["_error"], neighbour
+
+
+@pytest.mark.parametrize(("magic", "kind"), [(b"TBI\1", "tabix"), (b"CSI\1", "CSI")])
+def test_an_index_in_place_of_its_file_is_told_as_such(tmp_path, magic, kind):
+    path = tmp_path / "x.vcf.gz.tbi"
+    path.write_bytes(gzip.compress(magic + b"\1\0\0\0\2\0\0\0\n" + bytes(40)))
+    with pytest.raises(SourceError, match=rf"x\.vcf\.gz\.tbi is a {kind} index, not a VCF") as caught:
+        read(path)
+    assert caught.value.remedy == "fetch the file beside it"
+
+
+def test_the_index_that_tabix_writes_is_told_as_such(tmp_path):
+    pysam = pytest.importorskip("pysam", reason="pysam is not installed")
+    path = tmp_path / "x.vcf"
+    path.write_text(HEAD + "chr1\t10\t.\tA\tC\t.\t.\t.\n", encoding="utf-8")
+    pysam.tabix_compress(str(path), f"{path}.gz")
+    pysam.tabix_index(f"{path}.gz", preset="vcf")
+    with pytest.raises(SourceError, match="is a tabix index, not a VCF"):
+        read(Path(f"{path}.gz.tbi"))

@@ -23,7 +23,7 @@ from validations.quarantine import RAW_LIMIT, Quarantine, Refuse, as_json, bound
 from validations.science import ScienceCheck, science_checks
 from validations.structure import conditions, pandera_schema, ruled_columns
 
-HELD_ROWS = 131_072  # rows that wait for pandera together
+HELD_ROWS = 65_536  # rows that wait for pandera together
 CONFIRMED = 1000  # values of a text that pandera is not asked about again
 REASONS = 500  # distinct ones that a report counts
 OTHER_REASONS = "other reasons; `winnow quarantine` has each"

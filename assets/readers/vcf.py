@@ -54,7 +54,7 @@ class Options(BaseModel):
 def read(
     snapshot: Snapshot, options: Options, columns: Collection[str], opener: Opener = open_text
 ) -> pa.RecordBatchReader:
-    """Stream the records of all files of a snapshot (VCF 4.0 to 4.5), in batches of about 16 MB of text.
+    """Stream the records of all files of a snapshot (VCF 4.0 to 4.5), in batches of about 8 MB of text.
 
     Columns: CHROM, POS (1-based), ID, REF, ALT (commas as written, bases in capitals), QUAL, FILTER (a list: empty
     where it says PASS), assembly, then what is wanted: an INFO key, typed as the header declares it; AC, AN, AF and
@@ -67,7 +67,8 @@ def read(
         SourceError: a file is not VCF, is cut short, or does not say its assembly.
         HarmoniseError: what is wanted is neither declared nor in the records.
     """
-    files = tuple(file for file in snapshot.files if not file.name.endswith(_INDEXES))
+    # An index alone is told by its bytes for what it is.
+    files = tuple(file for file in snapshot.files if not file.name.endswith(_INDEXES)) or snapshot.files
     if not files:
         raise SourceError(f"{snapshot.uri} has no files", "check source.uri")
     headers = [read_header(file, opener, options.assembly, options.annotations) for file in files]
