@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 import catalog.parquet
+import catalog.row_order
 from assets.ahead import ahead
 from catalog.table import Table
 from dagster_project.progress import Stopwatch
@@ -137,6 +138,7 @@ def test_a_frame_is_what_polars_makes_of_the_batch(values):
 def test_rows_go_to_files_of_bounded_size_that_know_their_order(tmp_path, monkeypatch, batches, in_order):
     monkeypatch.setattr(catalog.parquet, "FILE_BYTES", 1)
     monkeypatch.setattr(catalog.parquet, "ROW_GROUP_ROWS", 1)
+    monkeypatch.setattr(catalog.row_order, "WINDOW", 0)  # so few rows would all be held back, and put in order
     written = catalog.parquet.write(map(rows, batches), of_letters(), tmp_path)
     assert (len(written.paths), written.rows, written.is_sorted) == (3, 6, in_order)
     found = [pq.read_table(path)["letter"].to_pylist() for path in written.paths]
