@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import duckdb
@@ -173,6 +173,7 @@ CATALOG = ("tables", "columns", "datasets", "versions", "gates", "quarantine", "
 """Names in the schema ``catalog`` that are Winnow's own, at the query door or in a release."""
 
 
+@lru_cache(maxsize=256)
 def _result(sql: str, inputs: tuple[str, ...]) -> dict[str, str]:
     """The columns that traced SQL gives, with DuckDB's names of their types."""
     with duckdb.connect() as connection:

@@ -9,7 +9,7 @@ many terms are safe, too few never are, and the same rows must always give the s
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, NoReturn
 
 from catalog.errors import ContractError
@@ -93,6 +93,7 @@ _INSTEAD = {
 }
 
 
+@lru_cache(maxsize=256)
 def traced(sql: str) -> str:
     """The query with ``_terms`` and ``_until`` as its last columns, both null for a row that was made of no row.
 

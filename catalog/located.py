@@ -37,7 +37,7 @@ class LocatedYaml:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+            node = _composed(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise ContractError(f"{path} does not exist", "create it, or correct the dataset's name") from None
         except UnicodeDecodeError as error:
@@ -109,6 +109,15 @@ class LocatedYaml:
         elif isinstance(node, yaml.SequenceNode):
             for index, item in enumerate(node.value):
                 self._visit(item, (*location, index))
+
+
+def _composed(text: str) -> yaml.Node | None:
+    """The tree of a document. Raises yaml.YAMLError."""
+    fast: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        return yaml.compose(text, Loader=fast)
+    except yaml.YAMLError:
+        return yaml.compose(text, Loader=yaml.SafeLoader)  # whose words say more
 
 
 def validation_problems(source: LocatedYaml, error: ValidationError, prefix: Location = ()) -> Iterator[Problem]:
