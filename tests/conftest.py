@@ -16,6 +16,18 @@ from typing import Any, NamedTuple
 import pytest
 
 
+SHARED = {"test_guards": "private house", "test_leaks": "private house"}
+"""Modules that need what takes long to build once for them all: they are run by one process."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let each module be run by one process, and what takes longest begin first."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(SHARED.get(item.path.stem, item.path.stem)))
+    items.sort(key=lambda item: item.path.stem not in SHARED)
+
+
 @pytest.fixture(scope="session")
 def s3() -> Iterator[str]:
     """The endpoint of moto's S3 server; AWS_* in the environment point to it and hold keys."""
