@@ -15,16 +15,17 @@ from typing import Any, NamedTuple
 
 import pytest
 
-
 SHARED = {"test_guards": "private house", "test_leaks": "private house"}
 """Modules that need what takes long to build once for them all: they are run by one process."""
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Let one process run each module."""
+    item.add_marker(pytest.mark.xdist_group(SHARED.get(item.path.stem, item.path.stem)))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let each module be run by one process, and what takes longest begin first."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(SHARED.get(item.path.stem, item.path.stem)))
+    """Let what takes longest begin first."""
     items.sort(key=lambda item: item.path.stem not in SHARED)
 
 
