@@ -27,7 +27,7 @@ run: setup ## curate the bundled samples, list what was published, query it
 	$(BIN)/winnow query "$$(cat docs/first-query.sql)"
 
 test: dev ## run all tests, in two processes
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder $(PYTEST)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST)
 
 lint: dev ## ruff, mypy, import-linter, contracts
 	$(BIN)/ruff check .

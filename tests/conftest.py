@@ -15,19 +15,6 @@ from typing import Any, NamedTuple
 
 import pytest
 
-SHARED = {"test_guards": "private house", "test_leaks": "private house"}
-"""Modules that need what takes long to build once for them all: they are run by one process."""
-
-
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Let one process run each module."""
-    item.add_marker(pytest.mark.xdist_group(SHARED.get(item.path.stem, item.path.stem)))
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let what takes longest begin first."""
-    items.sort(key=lambda item: item.path.stem not in SHARED)
-
 
 @pytest.fixture(scope="session")
 def s3() -> Iterator[str]:
