@@ -61,7 +61,8 @@ class ParquetFile:
         """Add a batch; a row group is written when enough has come together."""
         self._waiting.append(batch)
         self._waiting_rows += batch.num_rows
-        self._waiting_bytes += batch.nbytes
+        # What is null in every row takes room on the way only: it must not make for smaller row groups in the file.
+        self._waiting_bytes += sum(column.nbytes for column in batch.columns if column.null_count < len(column))
         if self._waiting_rows >= ROW_GROUP_ROWS or self._waiting_bytes >= ROW_GROUP_BYTES:
             self._flush()
 
