@@ -9,6 +9,8 @@ import gemmi
 import numpy as np
 import numpy.typing as npt
 
+from assets.space_groups import short_symbol
+
 Floats = npt.NDArray[np.float64]
 
 _MOST = 4 * 192  # some sources describe a doubled or fourfold cell
@@ -56,7 +58,7 @@ def symmetry(
     found = found or gemmi.find_spacegroup_by_ops(gemmi.GroupOps(parsed))
     if found is None:
         return Symmetry(rotations, translations, triplets, number, None, _spaced(symbol))
-    return Symmetry(rotations, translations, triplets, found.number, found.hall, _short(found.hm))
+    return Symmetry(rotations, translations, triplets, found.number, found.hall, short_symbol(found.hm))
 
 
 def _parsed(operations: tuple[str, ...]) -> list[gemmi.Op]:
@@ -114,12 +116,6 @@ def _from_hall(hall: str) -> gemmi.SpaceGroup | None:
         return gemmi.find_spacegroup_by_ops(gemmi.symops_from_hall(hall))
     except (RuntimeError, ValueError):
         return None
-
-
-def _short(symbol: str) -> str:
-    """``P 1 21/c 1`` is ``P 21/c`` in short; OPTIMADE wants the short symbol with its spaces."""
-    parts = symbol.split()
-    return f"{parts[0]} {parts[2]}" if len(parts) == 4 and parts[1] == parts[3] == "1" else symbol
 
 
 def _spaced(symbol: str | None) -> str | None:

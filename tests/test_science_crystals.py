@@ -29,7 +29,8 @@ def frame_of(paths: list[tuple[str, Path]]) -> pl.DataFrame:
     batches = [structures.transform(batch) for batch in cif.read(snapshot, cif.Options(), ["cell_volume"])]
     found = pl.from_arrow(pa.Table.from_batches(batches))
     assert isinstance(found, pl.DataFrame)
-    return found.filter(pl.col("_error").is_null()).rename({"cell_volume": "_winnow_declared_volume"})
+    energies = {column.name: pl.lit(None, pl.Float64) for column in TABLE.columns if column.unit == "eV"}
+    return found.filter(pl.col("_error").is_null()).with_columns(**energies, _winnow_functional=pl.lit(None, pl.String))
 
 
 @pytest.fixture(scope="module")
@@ -54,21 +55,19 @@ def test_every_check_holds_for_the_whole_sample(sample, name):
     assert answer.dtype == pl.Boolean
     assert len(answer) == len(sample) == 27
     assert answer.fill_null(True).all()
-    assert answer.null_count() < len(answer)
+    assert answer.null_count() < len(answer)  # no check is silent on all of them
 
 
-def test_what_the_checks_refuse_of_505_real_minerals(minerals):
+def test_what_the_checks_refuse_of_502_real_minerals(minerals):
     refused: dict[str, set[str]] = {}
     for name in TABLE.science:
         answer = science_checks()[name](minerals)
         for position in minerals.filter(~answer.fill_null(True))["_position"]:
             refused.setdefault(position.partition(".cif")[0], set()).add(name)
-    close, composition, lattice = "atoms_keep_apart", "composition_is_the_declared_one", "lattice_fits_symmetry"
+    close, composition = "atoms_keep_apart", "composition_is_the_declared_one"
     assert refused == {
         "arsenides/Co.87Fe.11Ni.13As3-Skutterudite": {"species_fill_at_most_a_site"},  # 0.87 + 0.11 + 0.13
-        "carbides/W2C": {close, composition, lattice},  # a threefold axis in a cell with gamma = 90
         "carbonates/MgCO3-Magnesite": {composition},
-        "elements/In-Indium": {close, lattice},  # lengths and angles have each other's place
         "hydroxides/Mg(OH)2-Brucite": {close, composition},
         "ice/H2O-Ice-VI": {close},  # one oxygen is listed at two equivalent positions
         "nitrides/BN": {close, composition},
@@ -76,7 +75,6 @@ def test_what_the_checks_refuse_of_505_real_minerals(minerals):
         "other/Pb1Ti0.35Zr0.65O3-PZT-rhomb": {composition},
         "oxides/CoFe2O4": {close, composition},
         "oxides/NiFe2O4": {close, composition},
-        "oxides/WO2": {lattice},  # a tetragonal group in a cell with gamma = 120
         "sulfates/CoSO4": {close, composition},
         "sulfates/CuSO4": {close, composition},
         "titanates/MgTiO3": {close, composition},
@@ -106,6 +104,10 @@ def spoil(row: dict, check: str) -> None:  # noqa: C901 (one arm per check)
             row["fractional_site_positions"][1] = [0.001, 0.5, 0.5]
         case "composition_matches_sites":
             row["species_at_sites"][0] = row["species_at_sites"][-1]
+        case "energies_name_their_functional":
+            row["_winnow_band_gap"] = 1.0
+        case "energies_are_of_solids":
+            row["_winnow_energy_per_atom"] = -1000.0
         case "composition_is_the_declared_one":
             row["_winnow_formula_deviation"] = 0.06
         case _:

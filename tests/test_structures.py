@@ -17,6 +17,8 @@ from hypothesis import given, reject
 from hypothesis import strategies as st
 
 from assets import formulas
+from assets.asymmetric_units import lattice_vectors
+from assets.crystal_sites import StructureError
 from assets.readers import cif
 from assets.symmetry import SymmetryError, symmetry
 from assets.transforms import structures, transform
@@ -31,6 +33,7 @@ MINERALS = DATA / "cod_minerals/crystals"
 def record(atoms: list[tuple], cell=(5.0, 5.0, 5.0, 90.0, 90.0, 90.0), operations=("x,y,z",), **more) -> dict:
     """A reader's row; atoms are (label, type symbol, x, y, z, occupancy)."""
     names = list(cif.ATOMS)
+    atoms = [(*atom, *[None] * (len(names) - len(atom))) for atom in atoms]
     row: dict = dict.fromkeys((*cif.STRUCTURE, "_error", "_record", "_position"))
     row |= {"_record": "x", "_position": "x.cif data_x", "symmetry_operations": list(operations)}
     row |= dict(zip(cif.CELL, cell, strict=True))
@@ -39,7 +42,7 @@ def record(atoms: list[tuple], cell=(5.0, 5.0, 5.0, 90.0, 90.0, 90.0), operation
 
 
 def problem(row: dict) -> str:
-    with pytest.raises(structures.StructureError) as caught:
+    with pytest.raises(StructureError) as caught:
         structures.structure(row)
     return str(caught.value)
 
@@ -70,13 +73,19 @@ def good(minerals: dict[str, dict]) -> dict[str, dict]:
 
 def test_every_real_mineral_that_can_be_read_has_a_structure(minerals):
     assert len(minerals) == 510
-    assert len(good(minerals)) == 505  # the five that the reader cannot read; see test_cif
+    unread = {name: row["_error"] for name, row in minerals.items() if row["_error"]}
+    assert len(unread) == 8  # five that the reader cannot read (see test_cif), and these:
+    assert {name for name, error in unread.items() if "does not carry the cell into itself" in error} == {
+        "carbides/W2C",  # a threefold axis in a cell with gamma = 90
+        "elements/In-Indium",  # lengths and angles have each other's place
+        "oxides/WO2",  # a tetragonal group in a cell with gamma = 120
+    }
 
 
 def test_volumes_are_the_declared_ones(minerals):
     pairs = {name: (row["_winnow_volume"], row["cell_volume"]) for name, row in good(minerals).items()}
     off = {name: abs(ours / theirs - 1) for name, (ours, theirs) in pairs.items() if theirs}
-    assert len(off) == 306
+    assert len(off) == 303
     assert max(off.values()) < 7.1e-4  # palladium oxide declares 48.9 for 48.93
 
 
@@ -97,9 +106,8 @@ def test_densities_are_the_declared_ones_but_for_known_files(minerals):
 
 def test_compositions_are_the_declared_ones_but_for_known_files(minerals):
     declared = {name: row for name, row in good(minerals).items() if row["_winnow_formula_deviation"] is not None}
-    assert len(declared) == 308
+    assert len(declared) == 305
     assert {name for name, row in declared.items() if row["_winnow_formula_deviation"] > 0.001} == {
-        "carbides/W2C",  # both halves of the tungsten orbit are listed, in a cell that is not hexagonal
         "carbonates/MgCO3-Magnesite",  # oxygen is off the position of its symmetry
         "nitrides/BN",  # boron is on (1/3, 2/3, 0.1), which is a fourfold position
         "other/Pb1Ti0.35Zr0.65O3-PZT-rhomb",  # titanium and zirconium have each other's occupancy
@@ -116,7 +124,40 @@ def test_compositions_are_the_declared_ones_but_for_known_files(minerals):
     }
 
 
-def test_space_groups_are_the_declared_ones(minerals):
+def test_recomputed_space_groups_are_the_declared_ones_but_for_known_files(minerals):
+    found = good(minerals)
+    answers = Counter(row["_winnow_space_group_agrees"] for row in found.values())
+    assert answers == {True: 486, False: 10, None: 6}
+    pairs = {
+        name: (row["_winnow_declared_space_group_it_number"], row["space_group_it_number"])
+        for name, row in found.items()
+        if row["_winnow_space_group_agrees"] is not True
+    }
+    assert pairs == {
+        # The sites have more symmetry than the source uses: free coordinates with special values.
+        "arsenides/NiAs-Nickeline": (186, 194),
+        "carbides/SiC-6H-alpha": (173, 186),
+        "elements/C-Graphite": (186, 194),
+        "elements/Np-Neptunium-beta": (90, 129),
+        "intermetallics/PtBi": (186, 194),
+        "oxides/Ag2O": (201, 224),
+        "sulfides/FeS": (186, 194),
+        "zeolites/RSN": (12, 65),
+        # The other way round: a coordinate is mistyped.
+        "carbonates/MgCO3-Magnesite": (167, 166),
+        "oxides/Fe2O3-Hematite": (167, 166),
+        # Atoms lie on one another, so that there is no structure (the gates refuse all five).
+        "ice/H2O-Ice-VI": (137, None),
+        "nitrides/BN": (194, None),
+        "sulfates/CoSO4": (62, None),
+        "sulfates/CuSO4": (62, None),
+        "titanates/MgTiO3": (148, None),
+        # The operations are in a setting that no table lists, and the source gives no number.
+        "oxides/GeO2": (None, 154),
+    }
+
+
+def test_declared_numbers_are_those_that_the_files_state(minerals):
     raw = {}
     for path in sorted(MINERALS.rglob("*.cif")):
         found = re.search(
@@ -124,9 +165,9 @@ def test_space_groups_are_the_declared_ones(minerals):
         )
         if found:
             raw[str(path.relative_to(MINERALS)).removesuffix(".cif")] = int(found[1])
-    ours = {name: row["space_group_it_number"] for name, row in good(minerals).items() if name in raw}
-    assert len(ours) > 250
-    assert ours == {name: raw[name] for name in ours}
+    stated = {name: row["_winnow_declared_space_group_it_number"] for name, row in good(minerals).items()}
+    assert len(raw) > 250
+    assert {name: stated[name] for name in raw if name in stated} == {name: raw[name] for name in raw if name in stated}
 
 
 def test_sites_are_those_of_gemmi_but_for_known_files(minerals):
@@ -182,8 +223,9 @@ def test_every_row_keeps_the_rules_of_optimade(minerals):
     for name, row in good(minerals).items():
         assert row["elements"] == sorted(row["elements"]), name
         assert math.isclose(sum(row["elements_ratios"]), 1.0, abs_tol=1e-9), name
-        assert "x,y,z" in row["space_group_symmetry_operations_xyz"], name
-        assert all(re.fullmatch(f"{part},{part},{part}", op) for op in row["space_group_symmetry_operations_xyz"]), name
+        operations = row["space_group_symmetry_operations_xyz"]
+        assert operations is None or operations[0] == "x,y,z", name
+        assert all(re.fullmatch(f"{part},{part},{part}", op) for op in operations or []), name
         names = [one["name"] for one in row["species"]]
         assert len(set(names)) == len(names), name
         assert set(row["species_at_sites"]) == set(names), name
@@ -201,7 +243,7 @@ def test_columns_are_optimade_properties_or_prefixed(minerals):
     assert [term_problem(table, column) for column in table.columns] == [None] * len(table.columns)
     lines = (DATA / "optimade/test_data.jsonl").read_text().splitlines()
     listed = next(found for found in map(json.loads, lines) if found.get("id") == "structures")["properties"]
-    new = {"fractional_site_positions", "site_coordinate_span"}  # in 1.3; the file is of 1.2
+    new = {"fractional_site_positions", "site_coordinate_span", "wyckoff_positions"}  # in 1.3; the file is of 1.2
     assert {column.name for column in table.columns if not column.name.startswith("_winnow_")} - new <= set(listed)
     row = next(iter(good(minerals).values()))
     assert set(structures.DERIVED) <= {column.name for column in table.columns} & set(row)
@@ -243,11 +285,12 @@ def test_rock_salt_from_its_name_alone():
     assert found["_winnow_density"] == pytest.approx(2.163, abs=2e-3)
     assert found["_winnow_volume"] == pytest.approx(5.6402**3)
     assert found["structure_features"] == []
-    assert sorted({tuple(position) for position in found["fractional_site_positions"]})[0] == (0.0, 0.0, 0.0)
+    assert found["fractional_site_positions"][4].tolist() == [0.0, 0.0, 0.0]
+    assert found["_winnow_wyckoff_sequence"] == "Cl:1:-3mm Na:1:-3mm"
 
 
 def test_lattice_is_in_the_standard_orientation():
-    lattice = structures.lattice_vectors([3.0, 4.0, 5.0, 80.0, 95.0, 110.0])
+    lattice = lattice_vectors([3.0, 4.0, 5.0, 80.0, 95.0, 110.0])
     assert lattice[0].tolist() == [3.0, 0.0, 0.0]
     assert lattice[1][2] == 0.0
     assert lattice[1][1] > 0
@@ -281,7 +324,7 @@ def test_mixed_sites_become_one_species_with_vacancy():
 def test_rounded_special_positions_are_one_site_and_split_ones_are_two():
     inverse = ("x,y,z", "-x,-y,-z")
     near = structures.structure(record([("C", None, 0.4999, 0.5001, 0.5, None)], operations=inverse))
-    assert near["fractional_site_positions"] == [[0.5, 0.5, 0.5]]
+    assert near["fractional_site_positions"].tolist() == [[0.5, 0.5, 0.5]]
     assert structures.structure(record([("C", None, 0.48, 0.5, 0.5, 0.5)], operations=inverse))["nsites"] == 2
 
 
@@ -297,7 +340,7 @@ def test_deuterium_is_hydrogen_with_its_mass():
 def test_water_and_hydroxyl_labels_carry_their_hydrogens():
     found = structures.structure(record([("Wat1", None, 0.0, 0.0, 0.0, None), ("O-h2", None, 0.5, 0.0, 0.0, None)]))
     assert found["chemical_formula_reduced"] == "H3O2"
-    assert [(one["attached"], one["nattached"]) for one in found["species"]] == [(["H"], [2]), (["H"], [1])]
+    assert [(one["attached"], one["nattached"]) for one in found["species"]] == [(["H"], [1]), (["H"], [2])]
     assert found["structure_features"] == ["site_attachments"]
     with_sites = [("Wat1", None, 0.0, 0.0, 0.0, None), ("H1", None, 0.1, 0.0, 0.0, None)]
     assert structures.structure(record(with_sites))["chemical_formula_reduced"] == "HO"
@@ -440,9 +483,15 @@ def test_the_order_of_atoms_does_not_matter(atoms):
     cell = (3.82, 3.89, 11.68, 90.0, 90.0, 90.0)
     one = structures.structure(record(SITES, cell, operations))
     other = structures.structure(record(atoms, cell, operations))
-    ordered = ("fractional_site_positions", "cartesian_site_positions", "species_at_sites", "species")
-    assert {k: v for k, v in one.items() if k not in ordered and "density" not in k and "ratios" not in k} == {
-        k: v for k, v in other.items() if k not in ordered and "density" not in k and "ratios" not in k
+    ordered = ("fractional_site_positions", "cartesian_site_positions", "lattice_vectors", "species")
+    assert {
+        k: v
+        for k, v in one.items()
+        if k not in ordered and "density" not in k and "ratios" not in k and "per_atom" not in k
+    } == {
+        k: v
+        for k, v in other.items()
+        if k not in ordered and "density" not in k and "ratios" not in k and "per_atom" not in k
     }
     assert one["elements_ratios"] == pytest.approx(other["elements_ratios"])
     assert one["_winnow_density"] == pytest.approx(other["_winnow_density"])
@@ -463,7 +512,7 @@ def test_any_image_of_an_atom_gives_the_same_orbit(position, chosen):
         one = structures.structure(
             record([("C", "C", *position, 1.0)], (20.0, 20.0, 20.0, 90.0, 90.0, 90.0), operations)
         )
-    except structures.StructureError:
+    except StructureError:
         reject()  # between two special positions, 0.1 angstrom from both: refused by name
     other = structures.structure(record([("C", "C", *moved, 1.0)], (20.0, 20.0, 20.0, 90.0, 90.0, 90.0), operations))
     assert one["nsites"] == other["nsites"]

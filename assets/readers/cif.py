@@ -11,25 +11,22 @@ file gives as a loop is the loop's values joined by ``; ``.
 
 from __future__ import annotations
 
-import lzma
 import math
 import re
-import tarfile
-import zipfile
 import zlib
 from collections.abc import Collection, Iterable, Iterator
 from difflib import get_close_matches
 from itertools import islice
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 from gemmi import cif
 from pydantic import BaseModel, ConfigDict
 
+from assets.members import DAMAGED, damaged, members
 from assets.readers import SOURCE_FIELDS
 from catalog.errors import HarmoniseError, SourceError
-from catalog.records import Snapshot, SourceFile
+from catalog.records import Snapshot
 
 BATCH = 64
 MAX_RAW = 64 * 1024
@@ -80,10 +77,13 @@ ATOMS = {
     "atom_site_fract_y": pa.float64(),
     "atom_site_fract_z": pa.float64(),
     "atom_site_occupancy": pa.float64(),
+    "atom_site_disorder_assembly": pa.string(),
+    "atom_site_disorder_group": pa.string(),
 }
 STRUCTURE: dict[str, pa.DataType] = {
     "block": pa.string(),
     **dict.fromkeys(CELL, pa.float64()),
+    "cell_volume": pa.float64(),
     "chemical_formula_sum": pa.string(),
     "space_group_name_h-m": pa.string(),
     "space_group_it_number": pa.int32(),
@@ -164,12 +164,14 @@ def _refuse_misspelt(snapshot: Snapshot, missing: set[str], seen: set[str]) -> N
 
 
 def _records(snapshot: Snapshot, wanted: list[str], seen: set[str]) -> Iterator[dict[str, Any]]:
-    for file in snapshot.files:
-        alone = len(snapshot.files) == 1
-        for text in _texts(file, alone):
-            if alone and text.place == file.name:
-                _refuse_foreign(text)
-            yield from _blocks(text, wanted, seen)
+    for member in members(snapshot, _is_cif):
+        try:
+            text = _text(member.place, member.stream.read(MAX_TEXT + 1))
+        except DAMAGED as error:
+            raise damaged(member.place, error) from error
+        if member.is_source:
+            _refuse_foreign(text)
+        yield from _blocks(text, wanted, seen)
 
 
 def _refuse_foreign(text: Text) -> None:
@@ -180,48 +182,8 @@ def _refuse_foreign(text: Text) -> None:
         raise SourceError(f"{text.place} is not a CIF: no line begins with data_", "check source.uri and source.format")
 
 
-def _texts(file: SourceFile, alone: bool) -> Iterator[Text]:
-    """The CIF files in one file of the snapshot, which may be an archive."""
-    try:
-        named = _is_cif(file.name)
-        if not named and zipfile.is_zipfile(file.path):
-            yield from _zip_members(file)
-        elif not named and _is_tar(file.path):
-            yield from _tar_members(file)
-        elif named or alone:
-            with file.path.open("rb") as stream:
-                yield _text(file.name, stream.read(MAX_TEXT + 1))
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError) as error:
-        raise SourceError(
-            f"{file.name} cannot be read: {error}", "it is cut short or damaged: fetch it again"
-        ) from error
-
-
 def _is_cif(name: str) -> bool:
     return name.lower().endswith((".cif", ".cif.gz", ".mcif"))
-
-
-def _is_tar(path: Path) -> bool:
-    with path.open("rb") as stream:
-        head = stream.read(512)
-    packed = head.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ"))
-    return (packed or head[257:262] == b"ustar") and tarfile.is_tarfile(path)
-
-
-def _zip_members(file: SourceFile) -> Iterator[Text]:
-    with zipfile.ZipFile(file.path) as archive:
-        for member in archive.infolist():
-            if not member.is_dir() and _is_cif(member.filename):
-                with archive.open(member) as stream:
-                    yield _text(f"{file.name} {member.filename}", stream.read(MAX_TEXT + 1))
-
-
-def _tar_members(file: SourceFile) -> Iterator[Text]:
-    with tarfile.open(file.path, "r|*") as archive:
-        for member in archive:
-            stream = archive.extractfile(member) if member.isfile() and _is_cif(member.name) else None
-            if stream is not None:
-                yield _text(f"{file.name} {member.name}", stream.read(MAX_TEXT + 1))
 
 
 def _text(place: str, content: bytes) -> Text:
@@ -326,6 +288,7 @@ def _row(block: str, items: Items, wanted: Iterable[str]) -> dict[str, Any]:
     row["symmetry_operations"] = [
         cif.as_string(value) for value in ([operations] if isinstance(operations, str) else operations)
     ]
+    row["cell_volume"] = _number(items, "cell_volume")
     row.update(_atoms(items))
     row.update({name: _number(items, name) if name in NUMBERS else _scalar(items, name) for name in wanted})
     return row

@@ -184,3 +184,25 @@ def composition_is_the_declared_one(frame: pl.DataFrame) -> pl.Series:
     """The atoms must make the declared formula: elements to 5 % each, hydrogens at most as many (some go unlocated)."""
     hydrogens = pl.col("_winnow_hydrogen_share").fill_null(1.0) <= 1.05
     return frame.select(holds=(pl.col("_winnow_formula_deviation") <= 0.05) & hydrogens)["holds"]
+
+
+@science_check
+def energies_name_their_functional(frame: pl.DataFrame) -> pl.Series:
+    """An energy or a band gap without its functional cannot be compared with any other."""
+    named = (
+        "energy_per_atom",
+        "corrected_energy_per_atom",
+        "formation_energy_per_atom",
+        "energy_above_hull",
+        "band_gap",
+    )
+    given = pl.any_horizontal(pl.col(f"_winnow_{name}").is_not_null() for name in named)
+    return frame.select(holds=~given | pl.col("_winnow_functional").is_not_null())["holds"]
+
+
+@science_check
+def energies_are_of_solids(frame: pl.DataFrame) -> pl.Series:
+    """A total energy must be between -100 and 10 eV an atom, and no further than 10 eV from the corrected one."""
+    total, corrected = pl.col("_winnow_energy_per_atom"), pl.col("_winnow_corrected_energy_per_atom")
+    bounded = total.is_between(-100.0, 10.0).fill_null(True)
+    return frame.select(holds=bounded & ((corrected - total).abs() <= 10.0).fill_null(True))["holds"]
