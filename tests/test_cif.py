@@ -1,5 +1,7 @@
 """The CIF reader: what is read, from which containers, and what is said of what cannot be read."""
 
+import csv
+import ctypes
 import gzip
 import io
 import tarfile
@@ -7,13 +9,18 @@ import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from assets import cif_blocks, cif_repairs
 from assets.readers import cif, reader
+from assets.transforms import structures
 from catalog.errors import HarmoniseError, SourceError
 from catalog.records import Snapshot, SourceFile
 
 MINERALS = Path(__file__).parents[2] / "shared/data/crystals/cod_minerals/crystals"
+PEROVSKITES = MINERALS.parents[1] / "perov_5_val.csv"
 SAMPLE = Path(__file__).parents[1] / "assets/datasets/crystals/cod/sample.zip"
 
 CELL = """_cell_length_a 5.6402(2)
@@ -203,7 +210,7 @@ def test_a_damaged_file_among_many_is_a_record(tmp_path):
     cut = gzip.compress(SALT.encode())[:-9]
     paths = [written(tmp_path, "a.cif", ""), written(tmp_path, "b.cif.gz", cut), written(tmp_path, "c.cif", SALT)]
     found = rows(snapshot(*paths))
-    assert [row["_error"] for row in found] == ["the file is empty", "the gzip file is cut short", None]
+    assert [row["_error"] for row in found] == ["the text is empty", "the gzip file is cut short", None]
 
 
 def test_raw_text_is_bounded_and_any_bytes_are_read(tmp_path):
@@ -271,3 +278,144 @@ def test_a_data_name_that_a_mapping_writes_in_another_case_has_its_values(tmp_pa
     text = SALT + "_chemical_name_mineral Halite\n_exptl_crystal_F_000 112\n"
     (row,) = read_text(tmp_path, text, "Chemical_Name_Mineral", "exptl_crystal_F_000", "Cell_Length_A")
     assert (row["chemical_name_mineral"], row["exptl_crystal_f_000"], row["cell_length_a"]) == ("Halite", 112.0, 5.6402)
+
+
+REPAIRED = {
+    "cif-2.0": '#\\#CIF_2.0\n' + SALT + "_a.list [1 2 'three four' [5]]\n_a.long '''two\nlines'''\n_a.table {'k': 1}\n",
+    "control-characters": SALT.replace("Na1", "Na1\x00"),
+    "missing-heading": SALT.replace("data_salt\n", ""),
+    "unquoted-blanks": SALT.replace("'F m -3 m'", "F m -3 m"),
+    "open-quote": SALT.replace("'F m -3 m'", "'F m -3 m"),
+    "repeated-name": SALT + "_cell_length_a 5.6402(2)\n",
+}  # fmt: skip
+
+
+def test_every_rule_has_its_case():
+    assert set(REPAIRED) == {rule.name for rule in cif_repairs.RULES}
+    assert all(rule.habit for rule in cif_repairs.RULES)
+
+
+@pytest.mark.parametrize("name", sorted(REPAIRED))
+def test_a_habit_is_repaired_by_its_rule_and_the_record_says_so(tmp_path, name):
+    text = REPAIRED[name]
+    (row,) = read_text(tmp_path, text)
+    assert row["_error"] is None
+    assert row["repairs"] == [name]
+    (plain,) = read_text(tmp_path, SALT)
+    assert plain["repairs"] == []
+    same = set(cif_blocks.STRUCTURE) - {"block", "repairs"}
+    assert {key: row[key] for key in same} == {key: plain[key] for key in same}
+
+
+@pytest.mark.parametrize(("encoding", "name"), [("utf-16", "utf-16"), ("latin-1", "latin-1"), ("utf-8-sig", None)])
+def test_encodings_are_told_and_read(tmp_path, encoding, name):
+    text = SALT + "_journal_name_full 'Zeitschrift für'\n"
+    (row,) = read_text(tmp_path, text.encode(encoding), "journal_name_full")
+    assert (row["journal_name_full"], row["repairs"]) == ("Zeitschrift für", [name] if name else [])
+    assert name is None or name in cif_repairs.ENCODINGS
+
+
+def test_what_may_be_meant_in_two_ways_is_not_repaired(tmp_path):
+    for text, says in {
+        SALT + "_cell_length_a 9.9\n": "duplicate tag",
+        SALT.replace("Na1 0 0 0", "Na1 0 0"): "Wrong number of values",
+        SALT + ";an open text field\n": "unterminated text field",
+    }.items():
+        (row,) = read_text(tmp_path, text)
+        assert says in row["_error"]
+        assert row["_raw"]
+
+
+def test_text_fields_are_left_as_they_are(tmp_path):
+    text = SALT.replace("'F m -3 m'", "F m -3 m") + "_publ_section_title\n;\n_not a tag of two words\n;\n"
+    assert read_text(tmp_path, text, "publ_section_title")[0]["publ_section_title"] == "_not a tag of two words"
+
+
+@pytest.mark.parametrize(
+    ("tag", "says"),
+    [
+        ("_space_group_magn.number_BNS 62.448", "magnetic structure"),
+        ("loop_\n_atom_site_moment.label\n_atom_site_moment.crystalaxis_x\nNa1 1.0", "magnetic structure"),
+        ("_cell_modulation_dimension 1", "incommensurate structure"),
+        ("_space_group_ssg_name 'P2(a0g)'", "incommensurate structure"),
+    ],
+)
+def test_other_kinds_of_symmetry_are_refused_by_name(tmp_path, tag, says):
+    (row,) = read_text(tmp_path, f"{SALT}{tag}\n")
+    assert says in row["_error"]
+    assert read_text(tmp_path, f"{SALT}_cell_modulation_dimension 0\n")[0]["_error"] is None
+
+
+def test_two_hundred_blocks_in_one_file(tmp_path):
+    found = read_text(tmp_path, "".join(SALT.replace("data_salt", f"data_b{n}") for n in range(200)))
+    assert [row["_record"] for row in found] == [f"b{n}" for n in range(200)]
+    assert [row["_source"] for row in found] == list(range(200))
+
+
+def test_a_flat_loop_that_never_ends_is_one_record(tmp_path):
+    endless = SALT + "loop_\n_refln_index_h\n" + "1 " * 3_000_000
+    assert read_text(tmp_path, endless)[0]["_error"] is None
+    (cut,) = read_text(tmp_path, SALT + "loop_\n_a\n_b\n" + "1 " * 3_000_001)
+    assert "Wrong number of values" in cut["_error"]
+    assert len(cut["_raw"]) <= 64 * 1024
+
+
+def test_a_text_that_kills_its_parser_is_lost_alone(tmp_path, monkeypatch):
+    """The worker reads the module anew, so that the deadly text must be one that real code dies of: too large a one."""
+    monkeypatch.setattr(cif, "BATCH_BYTES", 1 << 40)
+    monkeypatch.setattr(cif, "read_texts", read_or_die)
+    paths = [written(tmp_path, f"{n}.cif", SALT.replace("data_salt", f"data_{n}")) for n in ("a", "deadly", "z")]
+    found = rows(snapshot(*paths))
+    assert [row["_error"] is None for row in found] == [True, False, True]
+    assert found[1]["_error"] == "the text cannot be parsed: the process that worked on it died (SIGSEGV)"
+    assert found[1]["_raw"].startswith("data_deadly")
+    assert [row["_source"] for row in found] == [0, 1, 2]
+
+
+def read_or_die(texts):
+    if any(b"data_deadly" in text.content for text, _ in texts):
+        ctypes.string_at(0)
+    return cif_blocks.read_texts(texts)
+
+
+def table(folder: Path, kind: str, records: list[dict]) -> Path:
+    if kind == "parquet":
+        pq.write_table(pa.Table.from_pylist(records), folder / "t.parquet")
+        return folder / "t.parquet"
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, list(records[0]))
+    writer.writeheader()
+    writer.writerows(records)
+    if kind == "csv.gz":
+        return written(folder, "t.csv.gz", gzip.compress(stream.getvalue().encode()))
+    return written(folder, "t.csv", stream.getvalue())
+
+
+@pytest.mark.parametrize("kind", ["csv", "csv.gz", "parquet"])
+def test_cif_in_a_column_of_a_table(tmp_path, kind):
+    records = [
+        {"id": "one", "text": SALT, "gap": 1.5},
+        {"id": "two", "text": None if kind == "parquet" else "", "gap": 2.5},
+        {"id": "three", "text": "rubbish", "gap": 3.5},
+    ]
+    options = cif.Options(text_column="text", id_column="id")
+    found = cif.read(snapshot(table(tmp_path, kind, records)), options, ["gap", "cell_volume"]).read_all().to_pylist()
+    assert [row["_record"] for row in found] == ["one", "two", "three"]
+    assert [row["gap"] for row in found] == ["1.5", "2.5", "3.5"]
+    assert found[0]["_error"] is None
+    assert found[1]["_error"] == "column 'text' is empty; expected a CIF"
+    assert "not valid CIF" in found[2]["_error"]
+    with pytest.raises(SourceError, match="no column 'cif'; it has id, text, gap"):
+        cif.read(snapshot(table(tmp_path, kind, records)), cif.Options(text_column="cif"), [])
+
+
+def test_every_perovskite_of_a_real_table_is_read():
+    if not PEROVSKITES.is_file():
+        pytest.skip(f"real data are not at {PEROVSKITES}")
+    options = cif.Options(text_column="cif", id_column="material_id")
+    batches = cif.read(snapshot(PEROVSKITES), options, ["heat_all", "formula"])
+    found = [row for batch in batches for row in structures.transform(batch).to_pylist()]
+    assert len(found) == 3787
+    assert {row["_error"] for row in found} == {None}
+    assert {row["chemical_formula_anonymous"] for row in found} >= {"A3BC"}
+    assert (found[0]["_record"], found[0]["heat_all"]) == ("18517", "2.76")

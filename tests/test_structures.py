@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, reject
 from hypothesis import strategies as st
 
-from assets import formulas
+from assets import cif_blocks, formulas
 from assets.asymmetric_units import lattice_vectors
 from assets.crystal_sites import StructureError
 from assets.readers import cif
@@ -32,11 +32,11 @@ MINERALS = DATA / "cod_minerals/crystals"
 
 def record(atoms: list[tuple], cell=(5.0, 5.0, 5.0, 90.0, 90.0, 90.0), operations=("x,y,z",), **more) -> dict:
     """A reader's row; atoms are (label, type symbol, x, y, z, occupancy)."""
-    names = list(cif.ATOMS)
+    names = list(cif_blocks.ATOMS)
     atoms = [(*atom, *[None] * (len(names) - len(atom))) for atom in atoms]
-    row: dict = dict.fromkeys((*cif.STRUCTURE, "_error", "_record", "_position"))
+    row: dict = dict.fromkeys((*cif_blocks.STRUCTURE, "_error", "_record", "_position"))
     row |= {"_record": "x", "_position": "x.cif data_x", "symmetry_operations": list(operations)}
-    row |= dict(zip(cif.CELL, cell, strict=True))
+    row |= dict(zip(cif_blocks.CELL, cell, strict=True))
     row |= {name: list(column) for name, column in zip(names, zip(*atoms, strict=True), strict=True)}
     return row | more
 
@@ -258,7 +258,7 @@ def test_derived_columns_have_the_tables_types_and_errors_pass_through():
         pa.field("_source", pa.int64()),
         *(pa.field(n, pa.string()) for n in ("_position", "_record", "_error", "_raw")),
     ]
-    schema = pa.schema([*source, *(pa.field(name, kind) for name, kind in cif.STRUCTURE.items())])
+    schema = pa.schema([*source, *(pa.field(name, kind) for name, kind in cif_blocks.STRUCTURE.items())])
     batch = pa.RecordBatch.from_pylist([{**salt, "_source": 0}, bad, unread], schema=schema)
     found = transform("structures")(batch)
     assert all(found.schema.field(name).type == table.column(name).arrow.type for name in structures.DERIVED)

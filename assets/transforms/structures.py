@@ -13,7 +13,7 @@ cell (``assets.unit_cells``: OPTIMADE, pymatgen, POSCAR, extended XYZ). Both giv
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache, partial
 from typing import Any
 
@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from assets import asymmetric_units, crystal_sites, unit_cells
 from assets.crystal_sites import StructureError
+from assets.isolated import Lost, isolated
 from assets.space_groups import space_group
 from assets.symmetry import SymmetryError, symmetry
 from catalog.table import load_table
@@ -44,6 +45,8 @@ _SHARED = ("_record", "_position", "_error", "chemical_formula_sum", "cell_volum
 _DECLARED = ("space_group_name_hall", "space_group_name_h-m", "space_group_it_number")
 
 READS = frozenset({"cell_volume"})
+ROWS_PER_BATCH = 256
+_PIECE = 32
 
 
 class Options(BaseModel):
@@ -64,7 +67,10 @@ def _fields() -> list[pa.Field]:
 
 
 def prepare(options: Options) -> Callable[[pa.RecordBatch], pa.RecordBatch]:
-    """The transform of all batches of a source: DERIVED after its own columns; records that fail get an ``_error``."""
+    """The transform of all batches of a source: DERIVED after its own columns; records that fail get an ``_error``.
+
+    The records are worked on in processes of their own, on all cores.
+    """
     return partial(_derived, options=options)
 
 
@@ -74,20 +80,49 @@ def transform(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def _derived(batch: pa.RecordBatch, options: Options) -> pa.RecordBatch:
-    is_cell = "lattice_vectors" in batch.schema.names
-    needs = {*_SHARED, *_DECLARED, *(unit_cells.UNIT_CELL if is_cell else asymmetric_units.NEEDS)}
-    rows = batch.select([name for name in batch.schema.names if name in needs]).to_pylist()
-    derived: list[dict[str, Any]] = []
-    errors: list[str | None] = []
-    for row in rows:
-        values, error = _derive(row, options)
-        derived.append(values)
-        errors.append(error)
+    known = {*_SHARED, *_DECLARED, *unit_cells.UNIT_CELL, *asymmetric_units.NEEDS}
+    needed = batch.select([name for name in batch.schema.names if name in known])
+    pieces = [needed.slice(start, _PIECE) for start in range(0, batch.num_rows, _PIECE)]
+    derived = pa.Table.from_batches(_answers(pieces, options), schema=_schema()).combine_chunks()
     columns = {name: batch[name] for name in batch.schema.names if name not in DERIVED}
-    columns["_error"] = pa.array(errors, pa.string())
+    columns["_error"] = _whole(derived["_error"])
     kept = [field for field in batch.schema if field.name in columns]
-    added = [_column([row.get(field.name) for row in derived], field.type) for field in _fields()]
+    added = [_whole(derived[field.name]) for field in _fields()]
     return pa.RecordBatch.from_arrays([*columns.values(), *added], schema=pa.schema([*kept, *_fields()]))
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    return column.chunk(0) if column.num_chunks == 1 else pa.array([], column.type)
+
+
+def _answers(pieces: list[pa.RecordBatch], options: Options) -> Iterator[pa.RecordBatch]:
+    """What is derived of each piece; a piece that is not survived is tried again row by row."""
+    items = ((piece.schema, piece.serialize().to_pybytes(), options) for piece in pieces)
+    for piece, answer in zip(pieces, isolated(derive, items), strict=True):
+        if not isinstance(answer, Lost):
+            yield pa.ipc.read_record_batch(pa.py_buffer(answer), _schema())
+        elif piece.num_rows > 1:
+            yield from _answers([piece.slice(row, 1) for row in range(piece.num_rows)], options)
+        else:
+            said = piece["_error"][0].as_py() or f"no structure can be derived: {answer.reason}"
+            yield pa.RecordBatch.from_pylist([{"_error": said}], schema=_schema())
+
+
+def derive(item: tuple[pa.Schema, bytes, Options]) -> bytes:
+    """The derived columns of the rows of one serialised batch, serialised."""
+    schema, content, options = item
+    derived: list[dict[str, Any]] = []
+    for row in pa.ipc.read_record_batch(pa.py_buffer(content), schema).to_pylist():
+        values, error = _derive(row, options)
+        derived.append({**values, "_error": error})
+    columns = [_column([row.get(field.name) for row in derived], field.type) for field in _schema()]
+    answer: bytes = pa.RecordBatch.from_arrays(columns, schema=_schema()).serialize().to_pybytes()
+    return answer
+
+
+@cache
+def _schema() -> pa.Schema:
+    return pa.schema([pa.field("_error", pa.string()), *_fields()])
 
 
 def _column(values: list[Any], kind: pa.DataType) -> pa.Array:
