@@ -67,6 +67,7 @@ ATOMS = {
     "atom_site_disorder_group": pa.string(),
 }
 STRUCTURE: dict[str, pa.DataType] = {
+    "file_name": pa.string(),
     "block": pa.string(),
     **dict.fromkeys(CELL, pa.float64()),
     "cell_volume": pa.float64(),
@@ -92,6 +93,7 @@ class Text(NamedTuple):
     problem: str = ""
     record: str | None = None
     values: tuple[str | None, ...] = ()
+    file_name: str | None = None
 
 
 class Wanted(NamedTuple):
@@ -130,7 +132,7 @@ def read_texts(texts: list[tuple[Text, Wanted]]) -> Read:
     rows = []
     for text, wanted in texts:
         beside = dict(zip(wanted.beside, text.values, strict=True))
-        rows += [{**beside, **row} for row in _blocks(text, wanted.names, seen)]
+        rows += [{**beside, "file_name": text.file_name, **row} for row in _blocks(text, wanted.names, seen)]
     rows = [{**row, "_source": number} for number, row in enumerate(rows)]
     return Read(pa.RecordBatch.from_pylist(rows, schema=schema(texts[0][1])), frozenset(seen))
 

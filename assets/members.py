@@ -24,11 +24,12 @@ DAMAGED = (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, lzma.LZMA
 
 
 class Member(NamedTuple):
-    """One file: where it stands, whether it is the whole source, and its bytes as they lie there."""
+    """One file: where it stands, whether it is the whole source, its bytes as they lie there, and its name."""
 
     place: str
     is_source: bool
     stream: IO[bytes]
+    name: str
 
 
 def members(snapshot: Snapshot, is_wanted: Callable[[str], bool]) -> Iterator[Member]:
@@ -66,16 +67,16 @@ def _of_file(file: SourceFile, alone: bool, is_wanted: Callable[[str], bool]) ->
             for member in archive.infolist():
                 if not member.is_dir() and is_wanted(member.filename):
                     with archive.open(member) as stream:
-                        yield Member(f"{file.name} {member.filename}", False, stream)
+                        yield Member(f"{file.name} {member.filename}", False, stream, member.filename)
     elif not named and _is_tar(file.path):
         with tarfile.open(file.path, "r|*") as tar:
             for entry in tar:
                 content = tar.extractfile(entry) if entry.isfile() and is_wanted(entry.name) else None
                 if content is not None:
-                    yield Member(f"{file.name} {entry.name}", False, content)
+                    yield Member(f"{file.name} {entry.name}", False, content, entry.name)
     elif named or alone:
         with file.path.open("rb") as stream:
-            yield Member(file.name, alone, stream)
+            yield Member(file.name, alone, stream, file.name)
 
 
 def _is_tar(path: Path) -> bool:

@@ -50,7 +50,8 @@ def space_group(lattice: Floats, positions: Floats, species: list[str], toleranc
         tolerance: angstrom, by which an operation may miss a site.
     """
     kinds = {name: number for number, name in enumerate(sorted(set(species)), 1)}
-    cell = moyopy.Cell(lattice.tolist(), positions.tolist(), [kinds[name] for name in species])
+    # Where a group leaves the origin free, noise in the last bits would choose it, and with it the letters.
+    cell = moyopy.Cell(lattice.round(8).tolist(), positions.round(9).tolist(), [kinds[name] for name in species])
     try:
         data = moyopy.MoyoDataset(cell, symprec=tolerance, rotate_basis=False)
     except ValueError:

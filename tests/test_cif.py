@@ -303,6 +303,7 @@ def test_a_habit_is_repaired_by_its_rule_and_the_record_says_so(tmp_path, name):
     assert row["repairs"] == [name]
     (plain,) = read_text(tmp_path, SALT)
     assert plain["repairs"] == []
+    assert row["file_name"] == "x"
     same = set(cif_blocks.STRUCTURE) - {"block", "repairs"}
     assert {key: row[key] for key in same} == {key: plain[key] for key in same}
 

@@ -7,8 +7,8 @@ columns can be wanted by their names.
 Source columns are the core dictionary's data names in lower case without the leading underscore
 (``cell_length_a``); a dot in a name counts as an underscore, which makes the dotted names of newer files the same
 columns. Numbers lose their standard uncertainty (``3.475(1)`` is 3.475); ``?`` and ``.`` are null. A name that the
-file gives as a loop is the loop's values joined by ``; ``. What strict CIF does not allow is set right by the rules of
-``assets.cif_repairs``, which ``repairs`` names.
+file gives as a loop is the loop's values joined by ``; ``. ``file_name`` is that of the file, without its ending.
+What strict CIF does not allow is set right by the rules of ``assets.cif_repairs``, which ``repairs`` names.
 """
 
 from __future__ import annotations
@@ -117,12 +117,18 @@ def _refuse_misspelt(snapshot: Snapshot, missing: set[str], seen: set[str]) -> N
 def _texts(snapshot: Snapshot) -> Iterator[Text]:
     for member in members(snapshot, _is_cif):
         try:
-            text = _text(member.place, member.stream.read(MAX_TEXT + 1))
+            content = member.stream.read(MAX_TEXT + 1)
         except DAMAGED as error:
             raise damaged(member.place, error) from error
+        text = _text(member.place, content)._replace(file_name=_stem(member.name))
         if member.is_source:
             _refuse_foreign(text)
         yield text
+
+
+def _stem(name: str) -> str:
+    """A file's name without its folders and endings."""
+    return re.sub(r"(?i)\.m?cif(\.gz)?$", "", name.rpartition("/")[2])
 
 
 def _refuse_foreign(text: Text) -> None:
