@@ -47,6 +47,13 @@ class Orbit(NamedTuple):
     occupants: list[Occupant]
 
 
+_UNPLACED = {
+    "name": "H-implicit", "chemical_symbols": ["H"], "concentration": [1.0], "mass": None, "original_name": "H",
+    "attached": None, "nattached": None,
+}  # fmt: skip
+"""What OPTIMADE wants listed where atoms are on no site; here those are always hydrogens."""
+
+
 class Alternative(NamedTuple):
     """A disorder group: its sites as numbers of an orbit and of a point in it, and how often it is the one there."""
 
@@ -79,11 +86,14 @@ def sites(
         "implicit_atoms": implicit or any(len({o.attached for o in orbit.occupants}) > 1 for orbit in orbits),
         "site_attachments": any(content["attached"] for content in contents),
     }
+    species = _distinct(contents, orbits)
+    if features["implicit_atoms"]:
+        species.append(_UNPLACED)
     return {
         "nsites": len(fractional),
         "fractional_site_positions": fractional,
         "cartesian_site_positions": fractional @ lattice,
-        "species": _distinct(contents, orbits),
+        "species": species,
         "species_at_sites": names[order].tolist(),
         "assemblies": [
             {"sites_in_groups": [held for held, _ in groups], "group_probabilities": [share for _, share in groups]}

@@ -4,6 +4,7 @@ import csv
 import ctypes
 import gzip
 import io
+import re
 import tarfile
 import zipfile
 from datetime import UTC, datetime
@@ -420,3 +421,9 @@ def test_every_perovskite_of_a_real_table_is_read():
     assert {row["_error"] for row in found} == {None}
     assert {row["chemical_formula_anonymous"] for row in found} >= {"A3BC"}
     assert (found[0]["_record"], found[0]["heat_all"]) == ("18517", "2.76")
+
+
+def test_every_rule_is_in_the_docs():
+    page = (Path(__file__).parents[1] / "docs/explanation/crystals.md").read_text()
+    listed = re.findall(r"(?m)^\| `([a-z0-9.-]+)` \|", page)
+    assert listed == [*(rule.name for rule in cif_repairs.RULES), *cif_repairs.ENCODINGS]

@@ -78,6 +78,7 @@ def test_what_the_checks_refuse_of_502_real_minerals(minerals):
         "sulfates/CoSO4": {close, composition},
         "sulfates/CuSO4": {close, composition},
         "titanates/MgTiO3": {close, composition},
+        "zeolites/VSV": {close},  # silicon is 0.4 angstrom from its own image
     }
 
 
