@@ -20,13 +20,14 @@ What the dictionary leaves open, and how it is settled here:
 from __future__ import annotations
 
 from collections import defaultdict
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from assets.crystal_sites import GRID, Alternative, Occupant, Orbit, StructureError, on_grid, wrapped
-from assets.formulas import Composition, parse, read_symbol
+from assets.formulas import parse, read_symbol
 from assets.symmetry import Symmetry, SymmetryError, symmetry
 
 Floats = npt.NDArray[np.float64]
@@ -126,7 +127,7 @@ def _refuse_misfit(lattice: Floats, group: Symmetry) -> None:
 
 def _asymmetric_unit(row: dict[str, Any]) -> tuple[Floats, list[Occupant], bool]:
     """Fractional positions ``(n, 3)``, what is there, and whether hydrogens without a position were left out."""
-    declared = parse(row["chemical_formula_sum"])
+    declared = frozenset(parse(row["chemical_formula_sum"]))
     occupants, positions, implicit = [], [], False
     for label, kind, x, y, z, share, assembly, group in zip(*(row[name] for name in ATOMS), strict=True):
         occupant = _occupant(label, kind, 1.0 if share is None else share, declared)
@@ -149,10 +150,11 @@ def _asymmetric_unit(row: dict[str, Any]) -> tuple[Floats, list[Occupant], bool]
     return np.array(positions), occupants, implicit
 
 
-def _occupant(label: str | None, kind: str | None, share: float, declared: Composition) -> Occupant:
+@lru_cache(maxsize=4096)
+def _occupant(label: str | None, kind: str | None, share: float, declared: frozenset[str]) -> Occupant:
     said = kind or label or "?"
     try:
-        symbol, hydrogens = read_symbol(label, kind, frozenset(declared))
+        symbol, hydrogens = read_symbol(label, kind, declared)
     except ValueError as error:
         raise StructureError(str(error)) from None
     return Occupant("H" if symbol == "D" else symbol, hydrogens, symbol == "D", said, share)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import gemmi
@@ -128,14 +129,19 @@ def _distinct(contents: list[dict[str, Any]], orbits: list[Orbit]) -> list[dict[
 
 def _species(occupants: list[Occupant]) -> dict[str, Any]:
     """One OPTIMADE species; equal contents give equal names."""
+    return _species_of(*((o.symbol, o.deuterium, o.share, o.attached) for o in occupants))
+
+
+@lru_cache(maxsize=4096)  # most sites of a structure hold the same few things
+def _species_of(*contents: tuple[str, bool, float, int]) -> dict[str, Any]:
     shares: dict[tuple[str, bool], float] = defaultdict(float)
-    for occupant in occupants:
-        shares[occupant.symbol, occupant.deuterium] += occupant.share
+    for symbol, deuterium, share, _ in contents:
+        shares[symbol, deuterium] += share
     parts = [(symbol, share, deuterium) for (symbol, deuterium), share in sorted(shares.items())]
     empty = round(1 - sum(shares.values()), 6)
     if empty > 0:
         parts.append(("vacancy", empty, False))
-    attached = {occupant.attached for occupant in occupants}
+    attached = {hydrogens for *_, hydrogens in contents}
     hydrogens = attached.pop() if len(attached) == 1 else 0
     whole = len(parts) == 1
     name = "".join(

@@ -150,16 +150,18 @@ def _clash(lattice: Floats, positions: Floats, shares: Floats, radii: Floats) ->
     axis = int(spacings.argmax())
     order = np.argsort(positions[:, axis])
     positions, shares, radii = positions[order], shares[order], radii[order]
-    farthest = 2 * CLOSEST * float(radii.max())
+    along = positions[:, axis]
+    around = np.concatenate([along, along + 1.0])  # the sites once more, in the next cell
+    farthest = 2 * CLOSEST * float(radii.max()) / spacings[axis]
     for step in range(1, len(positions)):
-        apart = np.roll(positions, -step, axis=0) - positions
-        near = np.flatnonzero(apart[:, axis] % 1.0 * spacings[axis] < farthest)
+        near = np.flatnonzero(around[step : step + len(along)] - along < farthest)
         if not near.size:
             return False
-        apart = apart[near] - np.rint(apart[near])
-        least = CLOSEST * (np.roll(radii, -step)[near] + radii[near])
-        close = np.square(apart @ lattice).sum(axis=1) < least**2
-        if (close & (np.roll(shares, -step)[near] + shares[near] > 1.01)).any():
+        other = (near + step) % len(along)
+        apart = positions[other] - positions[near]
+        apart -= np.rint(apart)
+        close = np.square(apart @ lattice).sum(axis=1) < (CLOSEST * (radii[other] + radii[near])) ** 2
+        if (close & (shares[other] + shares[near] > 1.01)).any():
             return True
     return False
 
