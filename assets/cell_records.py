@@ -64,7 +64,7 @@ def _batches(
     while some := list(islice(found, BATCH)):
         rows = [_row(record, number + index) for index, record in enumerate(some)]
         number += len(rows)
-        yield pa.RecordBatch.from_pylist(rows, schema=schema)
+        yield _batch(rows, schema)
     if not number:
         raise SourceError(f"{snapshot.uri} holds no structure", f"expected {expected}")
     for name in wanted:
@@ -74,6 +74,27 @@ def _batches(
                 f"no record of {snapshot.uri} has {name!r}; did you mean {meant[0]!r}?",
                 f"the names there are: {', '.join(sorted(seen))}",
             )
+
+
+def _batch(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.RecordBatch:
+    """The rows as a batch. One that holds what its columns cannot (a text for a mass, half a character) says so."""
+    try:
+        return pa.RecordBatch.from_pylist(rows, schema=schema)
+    except _MISFITS as error:
+        if len(rows) == 1:
+            return pa.RecordBatch.from_pylist([_misfit(rows[0], error)], schema=schema)
+    whole = pa.Table.from_batches([_batch([row], schema) for row in rows]).combine_chunks()
+    return whole.to_batches()[0]
+
+
+_MISFITS = (pa.ArrowException, ValueError, TypeError, OverflowError)
+
+
+def _misfit(row: dict[str, Any], error: Exception) -> dict[str, Any]:
+    place = {name: row[name] for name in ("_source", "_position")}
+    said = str(error).splitlines()[0].encode(errors="replace").decode()
+    raw = repr(row).encode(errors="replace")[:MAX_RAW].decode(errors="ignore")
+    return {**place, "_error": f"the record holds a value of another type than it should: {said}", "_raw": raw}
 
 
 def _row(found: Found, number: int) -> dict[str, Any]:

@@ -48,7 +48,12 @@ def text(value: Any) -> str | None:
     """A value as text: numbers as they are written, lists and objects as JSON; null is None."""
     if value is None or isinstance(value, str):
         return value
-    return orjson.dumps(value, default=str).decode() if not isinstance(value, float) else repr(value)
+    if isinstance(value, float):
+        return repr(value)
+    try:
+        return orjson.dumps(value, default=str).decode()
+    except TypeError:  # a number of more than 64 bits, half a surrogate pair
+        return json.dumps(value, default=str)
 
 
 def at(record: Mapping[str, Any], path: str) -> Any:

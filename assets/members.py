@@ -19,8 +19,8 @@ from typing import IO, NamedTuple, cast
 from catalog.errors import SourceError
 from catalog.records import Snapshot, SourceFile
 
-DAMAGED = (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError)
-"""What reading a damaged file or archive raises."""
+DAMAGED = (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError, RuntimeError)
+"""What reading a damaged file or archive raises; a RuntimeError is that of an encrypted member."""
 
 
 class Member(NamedTuple):

@@ -125,7 +125,7 @@ def _occupants(species: Mapping[str, Any]) -> list[Occupant]:
         raise StructureError(f"species {said!r} has concentrations {shares}; expected 0 to 1")
     attached = _attached(species, said)
     heavy = [
-        (symbol, share, symbol == "D" or (symbol == "H" and abs(mass - _DEUTERIUM) < 0.02))
+        (symbol, share, symbol == "D" or (symbol == "H" and mass is not None and abs(mass - _DEUTERIUM) < 0.02))
         for symbol, share, mass in zip(symbols, shares, masses, strict=True)
         if symbol != "vacancy"
     ]

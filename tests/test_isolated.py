@@ -45,13 +45,13 @@ def process(_item):
         ("crash", "died (SIGSEGV)"),
         ("leave", "died (exit code 3)"),
         ("kill", "died (SIGKILL)"),
-        ("hang", "longer than 3 s"),
+        ("hang", "longer than 1 s"),
         ("grow", "needs more than 4 GB"),
         ("fail", "ValueError: no such luck"),
     ],
 )
 def test_what_is_not_survived_is_lost_alone_and_says_why(item, reason):
-    answers = list(isolated(behave, [1, item, 2, "print", 3], seconds=3))
+    answers = list(isolated(behave, [1, item, 2, "print", 3], seconds=1 if item == "hang" else 30))
     assert [answer for answer in answers if not isinstance(answer, Lost)] == [1, 2, "print", 3]
     assert reason in answers[1].reason
 

@@ -86,7 +86,7 @@ def test_a_material_of_two_datasets_is_one_row_with_its_members_and_the_terms_of
     assert rows["ClNa", 221, 1]["members"] == ["crystals/cod 3"]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["A", "B"]), st.floats(5, 50)), min_size=1, max_size=30))
 def test_phases_are_the_chains_of_volumes(tmp_path_factory, drawn):
     house = curate.House(Settings.at(tmp_path_factory.mktemp("house")), clock=lambda: NOW)

@@ -275,6 +275,9 @@ def test_charges_and_shares_of_pymatgens_sites(tmp_path):
         ("optimade", "a.json", as_optimade(SALT, species=None), "species is missing"),
         ("optimade", "a.json", as_optimade(SALT, species_at_sites=["Cs"]), "2 positions for 1 sites"),
         ("optimade", "a.json", as_optimade(SALT, assemblies=[{"sites": 1}]), "assemblies"),
+        ("optimade", "a.json", as_optimade(SALT, species_at_sites=["Cs", 1 << 100]), "species_at_sites is missing"),
+        ("poscar", "POSCAR", as_poscar(SALT).replace("1 1", "1 ²"), "expected 2 numbers of atoms"),
+        ("extxyz", "a.xyz", "²\n\n", "no number of atoms"),
         ("poscar", "POSCAR", as_poscar(SALT).replace("1 1", "1 2"), "ends at line"),
         ("poscar", "POSCAR", as_poscar(SALT).replace("Cs Cl\n", ""), "does not say which elements"),
         ("poscar", "POSCAR", as_poscar(SALT).replace("Cs Cl", "Cs Qq"), "'Qq' is no element"),
@@ -332,6 +335,42 @@ def test_a_misspelt_name_is_refused_with_the_one_meant(tmp_path):
     assert rows("optimade", path, "_exmpl_energy")[0]["_exmpl_energy"] == "1.5"
     with pytest.raises(HarmoniseError, match=r"_exmpl_enrgy.*_exmpl_energy"):
         rows("optimade", path, "_exmpl_enrgy")
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"species": [{"name": "Cs", "chemical_symbols": ["Cs"], "concentration": [1.0], "mass": "heavy"}]},
+        {"species": [{"name": "Cs", "chemical_symbols": ["Cs"], "concentration": [1.0], "original_name": 5}]},
+        {"species": [{"name": "Cs", "chemical_symbols": ["Cs"], "concentration": [1.0], "nattached": [1 << 40]}]},
+        {"assemblies": [{"sites_in_groups": [[1 << 40]], "group_probabilities": [1.0]}]},
+        {"chemical_formula_reduced": "\ud800"},
+    ],
+)
+def test_values_of_another_type_cost_their_record_only(tmp_path, more):
+    entries = [as_optimade(SALT), as_optimade(SALT, **more), as_optimade(SALT)]
+    found = rows("optimade", written(tmp_path, "a.jsonl", "\n".join(map(json.dumps, entries))))
+    assert [row["_error"] is None for row in found] == [True, False, True]
+    assert [row["_source"] for row in found] == [0, 1, 2]
+    assert "another type" in found[1]["_error"]
+    assert found[1]["_raw"]
+
+
+def test_null_masses_and_odd_shares_are_records_that_say_why(tmp_path):
+    cs = {"name": "Cs", "chemical_symbols": ["Cs"], "concentration": [1.0], "mass": [None]}
+    cl = {"name": "Cl", "chemical_symbols": ["Cl"], "concentration": [1.0]}
+    entries = [
+        as_optimade(SALT, species=[cs, cl]),
+        as_optimade(SALT, species=[cs | {"concentration": [-0.5]}, cl]),
+        as_optimade(SALT, species=[cs | {"concentration": [0.5, 0.5]}, cl]),
+        as_optimade(SALT),
+    ]
+    path = written(tmp_path, "a.jsonl", "\n".join(map(json.dumps, entries)))
+    read, options = reader("optimade")
+    found = [row for batch in read(snapshot_of(path), options(), []) for row in structures.transform(batch).to_pylist()]
+    assert [row["_error"] is None for row in found] == [True, False, False, True]
+    assert "expected 0 to 1" in found[1]["_error"]
+    assert "do not match" in found[2]["_error"]
 
 
 @pytest.mark.parametrize(

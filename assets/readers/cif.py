@@ -181,23 +181,22 @@ def _cells(snapshot: Snapshot, options: Options, beside: tuple[str, ...]) -> Ite
     for file in snapshot.files:
         for number, row in enumerate(_table(snapshot, file.path), 1):
             content = (row.get(options.text_column or "") or "").encode("utf-8", errors="surrogateescape")
-            record = row.get(options.id_column) if options.id_column else None
+            record = _words(row.get(options.id_column)) if options.id_column else None
             problem = "" if content.strip() else f"column {options.text_column!r} is empty; expected a CIF"
-            values = tuple(row.get(name) for name in beside)
+            values = tuple(_words(row.get(name)) for name in beside)
             yield Text(f"{file.name} row {number}", content[:MAX_TEXT], problem, record, values)
+
+
+def _words(value: str | None) -> str | None:
+    """A cell as text, with what is not UTF-8 in it marked."""
+    return None if value is None else value.encode("utf-8", errors="surrogateescape").decode("utf-8", errors="replace")
 
 
 def _table(snapshot: Snapshot, path: Path) -> Iterator[dict[str, str | None]]:
     """The rows of a CSV or Parquet file as texts."""
     with path.open("rb") as stream:
         if stream.read(4) == b"PAR1":
-            import pyarrow.parquet as pq
-
-            for batch in pq.ParquetFile(path).iter_batches(1024):
-                yield from (
-                    {name: None if value is None else str(value) for name, value in row.items()}
-                    for row in batch.to_pylist()
-                )
+            yield from _parquet(snapshot, path)
             return
     csv.field_size_limit(MAX_TEXT)
     with path.open("rb") as packed:
@@ -207,3 +206,16 @@ def _table(snapshot: Snapshot, path: Path) -> Iterator[dict[str, str | None]]:
                 yield {name: value for name, value in row.items() if isinstance(name, str)}
         except (csv.Error, *DAMAGED) as error:
             raise damaged(f"{snapshot.uri} {path.name}", error) from error
+
+
+def _parquet(snapshot: Snapshot, path: Path) -> Iterator[dict[str, str | None]]:
+    import pyarrow.parquet as pq
+
+    try:
+        for batch in pq.ParquetFile(path).iter_batches(1024):
+            yield from (
+                {name: None if value is None else str(value) for name, value in row.items()}
+                for row in batch.to_pylist()
+            )
+    except pa.ArrowException as error:
+        raise damaged(f"{snapshot.uri} {path.name}", error) from error

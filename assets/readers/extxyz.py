@@ -60,7 +60,7 @@ def _frames(place: str, stream: IO[bytes], wanted: list[str], seen: set[str]) ->
         if first is None:
             return
         position = f"{place} frame {number}"
-        count = int(first) if first.strip().isdigit() and len(first.strip()) < 8 else 0
+        count = int(first) if first.strip().isdecimal() and len(first.strip()) < 8 else 0
         if not 0 < count <= MAX_ATOMS:
             # Where the next frame begins cannot be known, so that this record stands for the rest of the file.
             raw = "\n".join(itertools.chain([first], itertools.islice(iter(lambda: _line(stream), None), 200)))
@@ -131,7 +131,7 @@ def _places(properties: str) -> tuple[int, int]:
     places, column = {}, 0
     for name, _, width in zip(parts[::3], parts[1::3], parts[2::3], strict=False):
         places[name.lower()] = column
-        column += int(width) if width.isdigit() else 1
+        column += int(width) if width.isdecimal() else 1
     if len(parts) % 3 or "pos" not in places or "species" not in places:
         raise CellError(f"Properties is {properties[:60]!r}; expected species:S:1 and pos:R:3 among them")
     return places["species"], places["pos"]

@@ -115,14 +115,14 @@ def _scaled(scale: list[float], vectors: list[list[float]]) -> list[list[float]]
 def _contents(lines: list[str], comment: str) -> tuple[list[str], list[int], int]:
     """Symbols, counts and the number of the line after them; VASP 4 names the elements in the comment at best."""
     words = lines[5].split()
-    if words and all(word.isdigit() for word in words):
+    if words and all(word.isdecimal() for word in words):
         symbols, counts, after = re.findall(r"[A-Z][a-z]?", comment), words, 6
         if len(symbols) != len(counts) or comment.split() != symbols:
             raise CellError("the file (of VASP 4) does not say which elements it holds: its comment is not their list")
     else:
         symbols = [word.partition("_")[0].partition("/")[0] for word in words]
         counts, after = lines[6].split(), 7
-    if len(counts) != len(symbols) or not all(word.isdigit() and int(word) > 0 for word in counts) or not counts:
+    if len(counts) != len(symbols) or not all(word.isdecimal() and int(word) > 0 for word in counts) or not counts:
         raise CellError(f"line {after} is {lines[after - 1].strip()[:60]!r}; expected {len(symbols)} numbers of atoms")
     unknown = [symbol for symbol in symbols if symbol not in ELEMENTS]
     if unknown:
