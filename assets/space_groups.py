@@ -5,6 +5,7 @@ Source of the method: K. Shinohara, A. Togo and I. Tanaka, "moyo", https://githu
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import Counter
 from functools import lru_cache
@@ -21,6 +22,9 @@ Floats = npt.NDArray[np.float64]
 _SHIFT = r"(?:1/2|[12]/3|[13]/4|[15]/6)"
 _PART = rf"(?:-?[xyz](?:[-+][xyz])?(?:[-+]{_SHIFT})?)"
 _EXPRESSIBLE = re.compile(f"{_PART},{_PART},{_PART}")
+
+# That a supercell has fewer operations than its primitive cell is told by the operations themselves.
+logging.getLogger("moyo").setLevel(logging.ERROR)
 
 
 class Found(NamedTuple):
