@@ -140,7 +140,7 @@ def read_texts(texts: list[tuple[Text, Wanted]]) -> Read:
 def lost(text: Text, wanted: Wanted, reason: str) -> Read:
     """The record of a text that the parser did not survive."""
     words, _ = decoded(text.content[:MAX_RAW])
-    row = _failure(text.place, f"the text cannot be parsed: {reason}", words, text.record)
+    row = failure(text.place, f"the text cannot be parsed: {reason}", words, text.record)
     beside = dict(zip(wanted.beside, text.values, strict=True))
     return Read(pa.RecordBatch.from_pylist([{**beside, **row, "_source": 0}], schema=schema(wanted)), frozenset())
 
@@ -152,15 +152,15 @@ def _blocks(text: Text, wanted: tuple[str, ...], seen: set[str]) -> Iterator[dic
     """One record per data block, or a single one that says why the file cannot be read."""
     words, repairs = decoded(text.content)
     if text.problem or not words.strip():
-        yield _failure(text.place, text.problem or "the text is empty", words, text.record)
+        yield failure(text.place, text.problem or "the text is empty", words, text.record)
         return
     try:
         found, more = document(words)
     except ValueError as error:
-        yield _failure(text.place, f"not valid CIF: {_gemmi_message(error)}", words, text.record)
+        yield failure(text.place, f"not valid CIF: {gemmi_message(error)}", words, text.record)
         return
     if len(found) == 0:
-        yield _failure(text.place, "the file has no data block", words, text.record)
+        yield failure(text.place, "the file has no data block", words, text.record)
     for block in found:
         items = _items(block)
         seen.update(items)
@@ -170,7 +170,7 @@ def _blocks(text: Text, wanted: tuple[str, ...], seen: set[str]) -> Iterator[dic
             row = _row(block.name, items, wanted)
             yield {"_position": position, "_record": record, "repairs": [*repairs, *more], **row}
         except BlockError as error:
-            yield _failure(position, str(error), block.as_string(), record)
+            yield failure(position, str(error), block.as_string(), record)
 
 
 def _block_identifier(name: str) -> str | None:
@@ -178,13 +178,14 @@ def _block_identifier(name: str) -> str | None:
     return name if name.strip() and name.lower() != "global" else None
 
 
-def _gemmi_message(error: Exception) -> str:
-    """``string:82:3(2229): parse error`` is about line 82, column 3."""
+def gemmi_message(error: Exception) -> str:
+    """Gemmi's words: ``string:82:3(2229): parse error`` is about line 82, column 3."""
     found = re.match(r"string:(\d+):(\d+)\(\d+\): (.*)", str(error), re.DOTALL)
     return f"line {found[1]}, column {found[2]}: {found[3]}" if found else str(error)
 
 
-def _failure(position: str, problem: str, raw: str, record: str | None = None) -> dict[str, Any]:
+def failure(position: str, problem: str, raw: str, record: str | None = None) -> dict[str, Any]:
+    """The record that stands for what cannot be read, and why."""
     raw = raw.encode()[:MAX_RAW].decode(errors="ignore")
     return {"_position": position, "_record": record, "_error": problem, "_raw": raw}
 

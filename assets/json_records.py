@@ -44,6 +44,18 @@ def documents(stream: IO[bytes]) -> Iterator[Document]:
         yield from _streamed(_Chained(first + head, stream))
 
 
+def keyed_documents(stream: IO[bytes]) -> Iterator[tuple[str | None, Document]]:
+    """The members of one object, each with its key, which is the identifier of the record."""
+    number = 0
+    try:
+        for key, value in ijson.kvitems(stream, "", use_float=True):
+            number += 1
+            yield key, Document(f"key {key}", value)
+    except (ijson.JSONError, UnicodeDecodeError, RecursionError) as error:
+        after = f"after record {number}" if number else ""
+        yield None, Document(after, None, f"the file is not valid JSON: {str(error).splitlines()[0]}")
+
+
 def text(value: Any) -> str | None:
     """A value as text: numbers as they are written, lists and objects as JSON; null is None."""
     if value is None or isinstance(value, str):

@@ -15,8 +15,6 @@ from __future__ import annotations
 
 import csv
 import io
-import re
-import zlib
 from collections.abc import Collection, Iterator
 from difflib import get_close_matches
 from pathlib import Path
@@ -24,16 +22,15 @@ from pathlib import Path
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
-from assets.cif_blocks import MAX_RAW, NUMBERS, STRUCTURE, TEXTS, Read, Text, Wanted, lost, read_texts, schema
+from assets.cif_blocks import NUMBERS, STRUCTURE, TEXTS, Read, Text, Wanted, lost, read_texts, schema
+from assets.cif_texts import MAX_TEXT, gathered, texts
 from assets.isolated import Lost, isolated_lists
-from assets.members import DAMAGED, damaged, members, unpacked
+from assets.members import DAMAGED, damaged, unpacked
 from assets.readers import SOURCE_FIELDS
 from catalog.errors import HarmoniseError, SourceError
 from catalog.records import Snapshot
 
 BATCH = 64
-BATCH_BYTES = 4 << 20
-MAX_TEXT = 256 * 1024 * 1024
 
 
 class Options(BaseModel):
@@ -70,8 +67,8 @@ def read(snapshot: Snapshot, options: Options, columns: Collection[str]) -> pa.R
 def _batches(snapshot: Snapshot, options: Options, wanted: Wanted) -> Iterator[pa.RecordBatch]:
     seen: set[str] = set()
     number = 0
-    texts = _texts(snapshot) if options.text_column is None else _cells(snapshot, options, wanted.beside)
-    for batch in _parsed(texts, wanted, seen):
+    given = texts(snapshot) if options.text_column is None else _cells(snapshot, options, wanted.beside)
+    for batch in _parsed(given, wanted, seen):
         ordinals = pa.array(range(number, number + batch.num_rows), pa.int64())
         yield batch.set_column(0, SOURCE_FIELDS[0], ordinals)
         number += batch.num_rows
@@ -82,26 +79,12 @@ def _batches(snapshot: Snapshot, options: Options, wanted: Wanted) -> Iterator[p
     _refuse_misspelt(snapshot, set(wanted.names) - seen - NUMBERS - TEXTS, seen)
 
 
-def _parsed(texts: Iterator[Text], wanted: Wanted, seen: set[str]) -> Iterator[pa.RecordBatch]:
-    for some, answer in isolated_lists(read_texts, _gathered(texts, wanted)):
+def _parsed(given: Iterator[Text], wanted: Wanted, seen: set[str]) -> Iterator[pa.RecordBatch]:
+    for some, answer in isolated_lists(read_texts, gathered(given, wanted)):
         found: Read = lost(*some[0], answer.reason) if isinstance(answer, Lost) else answer
         seen.update(found.seen)
         for start in range(0, found.batch.num_rows, BATCH):
             yield found.batch.slice(start, BATCH)
-
-
-def _gathered(texts: Iterator[Text], wanted: Wanted) -> Iterator[list[tuple[Text, Wanted]]]:
-    """Texts in lists that are worth the way to another process."""
-    some: list[tuple[Text, Wanted]] = []
-    size = 0
-    for text in texts:
-        some.append((text, wanted))
-        size += len(text.content)
-        if len(some) == BATCH or size >= BATCH_BYTES:
-            yield some
-            some, size = [], 0
-    if some:
-        yield some
 
 
 def _refuse_misspelt(snapshot: Snapshot, missing: set[str], seen: set[str]) -> None:
@@ -112,49 +95,6 @@ def _refuse_misspelt(snapshot: Snapshot, missing: set[str], seen: set[str]) -> N
                 f"no data block of {snapshot.uri} has _{name}; did you mean {meant[0]!r}?",
                 f"the data names there are: {', '.join(sorted(seen))}",
             )
-
-
-def _texts(snapshot: Snapshot) -> Iterator[Text]:
-    for member in members(snapshot, _is_cif):
-        try:
-            content = member.stream.read(MAX_TEXT + 1)
-        except DAMAGED as error:
-            raise damaged(member.place, error) from error
-        text = _text(member.place, content)._replace(file_name=_stem(member.name))
-        if member.is_source:
-            _refuse_foreign(text)
-        yield text
-
-
-def _stem(name: str) -> str:
-    """A file's name without its folders and endings."""
-    return re.sub(r"(?i)\.m?cif(\.gz)?$", "", name.rpartition("/")[2])
-
-
-def _refuse_foreign(text: Text) -> None:
-    """A snapshot of one file that is no CIF at all is a wrong source, not a bad record."""
-    if text.problem or not text.content.strip():
-        raise SourceError(f"{text.place}: {text.problem or 'the file is empty'}", "fetch it again")
-    if not re.search(rb"(?im)^\s*(?:data_|_cell_length_a)", text.content.replace(b"\0", b"")):
-        raise SourceError(f"{text.place} is not a CIF: no line begins with data_", "check source.uri and source.format")
-
-
-def _is_cif(name: str) -> bool:
-    return name.lower().endswith((".cif", ".cif.gz", ".mcif"))
-
-
-def _text(place: str, content: bytes) -> Text:
-    if content.startswith(b"\x1f\x8b"):
-        unpacker = zlib.decompressobj(wbits=31)
-        try:
-            content = unpacker.decompress(content, MAX_TEXT + 1)
-        except zlib.error as error:
-            return Text(place, b"", f"the gzip file is damaged: {error}")
-        if not unpacker.eof and len(content) <= MAX_TEXT:
-            return Text(place, content, "the gzip file is cut short")
-    if len(content) > MAX_TEXT:
-        return Text(place, content[:MAX_RAW], f"the file is larger than {MAX_TEXT >> 20} MB")
-    return Text(place, content)
 
 
 def _columns_beside(snapshot: Snapshot, options: Options, columns: Collection[str]) -> tuple[str, ...]:
