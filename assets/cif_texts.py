@@ -7,8 +7,12 @@ import zlib
 from collections.abc import Iterator
 from typing import TypeVar
 
-from assets.cif_blocks import MAX_RAW, Text
+import pyarrow as pa
+
+from assets.cif_blocks import MAX_RAW, Read, Text, Wanted, lost, read_texts
+from assets.isolated import Lost, isolated_lists
 from assets.members import DAMAGED, damaged, members
+from assets.readers import SOURCE_FIELDS
 from catalog.errors import SourceError
 from catalog.records import Snapshot
 
@@ -16,7 +20,7 @@ LIST = 64
 LIST_BYTES = 4 << 20
 MAX_TEXT = 256 * 1024 * 1024
 
-Wanted = TypeVar("Wanted")
+What = TypeVar("What")
 
 
 def texts(snapshot: Snapshot) -> Iterator[Text]:
@@ -36,11 +40,11 @@ def texts(snapshot: Snapshot) -> Iterator[Text]:
         yield text
 
 
-def gathered(texts: Iterator[Text], wanted: Wanted) -> Iterator[list[tuple[Text, Wanted]]]:
+def gathered(given: Iterator[Text], wanted: What) -> Iterator[list[tuple[Text, What]]]:
     """Texts, each with what is wanted of it, in lists that are worth the way to another process."""
-    some: list[tuple[Text, Wanted]] = []
+    some: list[tuple[Text, What]] = []
     size = 0
-    for text in texts:
+    for text in given:
         some.append((text, wanted))
         size += len(text.content)
         if len(some) == LIST or size >= LIST_BYTES:
@@ -48,6 +52,19 @@ def gathered(texts: Iterator[Text], wanted: Wanted) -> Iterator[list[tuple[Text,
             some, size = [], 0
     if some:
         yield some
+
+
+def records(given: Iterator[Text], wanted: Wanted, seen: set[str]) -> Iterator[pa.RecordBatch]:
+    """The data blocks of texts as records, parsed in processes of their own; all data names are added to ``seen``."""
+    number = 0
+    for some, answer in isolated_lists(read_texts, gathered(given, wanted)):
+        found: Read = lost(*some[0], answer.reason) if isinstance(answer, Lost) else answer
+        seen.update(found.seen)
+        for start in range(0, found.batch.num_rows, LIST):
+            batch = found.batch.slice(start, LIST)
+            ordinals = pa.array(range(number, number + batch.num_rows), pa.int64())
+            yield batch.set_column(0, SOURCE_FIELDS[0], ordinals)
+            number += batch.num_rows
 
 
 def _stem(name: str) -> str:

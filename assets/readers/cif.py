@@ -22,15 +22,12 @@ from pathlib import Path
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
-from assets.cif_blocks import NUMBERS, STRUCTURE, TEXTS, Read, Text, Wanted, lost, read_texts, schema
-from assets.cif_texts import MAX_TEXT, gathered, texts
-from assets.isolated import Lost, isolated_lists
+from assets.cif_blocks import NUMBERS, STRUCTURE, TEXTS, Text, Wanted, schema
+from assets.cif_texts import MAX_TEXT, records, texts
 from assets.members import DAMAGED, damaged, unpacked
 from assets.readers import SOURCE_FIELDS
 from catalog.errors import HarmoniseError, SourceError
 from catalog.records import Snapshot
-
-BATCH = 64
 
 
 class Options(BaseModel):
@@ -66,25 +63,16 @@ def read(snapshot: Snapshot, options: Options, columns: Collection[str]) -> pa.R
 
 def _batches(snapshot: Snapshot, options: Options, wanted: Wanted) -> Iterator[pa.RecordBatch]:
     seen: set[str] = set()
-    number = 0
     given = texts(snapshot) if options.text_column is None else _cells(snapshot, options, wanted.beside)
-    for batch in _parsed(given, wanted, seen):
-        ordinals = pa.array(range(number, number + batch.num_rows), pa.int64())
-        yield batch.set_column(0, SOURCE_FIELDS[0], ordinals)
-        number += batch.num_rows
-    if not number:
+    some = False
+    for batch in records(given, wanted, seen):
+        some = True
+        yield batch
+    if not some:
         raise SourceError(
             f"{snapshot.uri} holds no CIF", "expected files named *.cif, *.cif.gz or *.mcif, or a zip or tar of them"
         )
     _refuse_misspelt(snapshot, set(wanted.names) - seen - NUMBERS - TEXTS, seen)
-
-
-def _parsed(given: Iterator[Text], wanted: Wanted, seen: set[str]) -> Iterator[pa.RecordBatch]:
-    for some, answer in isolated_lists(read_texts, gathered(given, wanted)):
-        found: Read = lost(*some[0], answer.reason) if isinstance(answer, Lost) else answer
-        seen.update(found.seen)
-        for start in range(0, found.batch.num_rows, BATCH):
-            yield found.batch.slice(start, BATCH)
 
 
 def _refuse_misspelt(snapshot: Snapshot, missing: set[str], seen: set[str]) -> None:

@@ -51,7 +51,8 @@ def resolution_fits_the_method(frame: pl.DataFrame) -> pl.Series:
     for method, limit in COARSEST.items():
         coarsest = pl.when(methods.list.contains(method)).then(limit).otherwise(coarsest)
     nmr_alone = (methods.list.len() > 0) & methods.list.eval(pl.element().str.ends_with("NMR")).list.all()
-    return frame.select(holds=pl.col("resolution").is_between(SHARPEST, coarsest) & ~nmr_alone)["holds"]
+    sound = pl.col("resolution").is_between(SHARPEST, coarsest) & ~nmr_alone
+    return frame.select(holds=pl.when(pl.col("resolution").is_not_null()).then(sound))["holds"]
 
 
 @science_check
