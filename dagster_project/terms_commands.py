@@ -128,8 +128,8 @@ def _evidence(door: Door, dataset: Dataset) -> Iterator[str]:
     if judged.state != "agreement" or shown:
         yield from (f"    {line}" for line in may_be_told.diff.splitlines())
     if told.resolution:
-        aside = ", ".join(told.resolution.over)
-        yield f"  resolved by {told.resolution.by} on {told.resolution.on}: {told.resolution.why} (set aside: {aside})"
+        said = told.resolution
+        yield f"  resolved by {said.by} on {said.decided_on}: {said.why} (set aside: {', '.join(said.over)})"
 
 
 def _embargo(told: DatasetTerms, today: date) -> Iterator[str]:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from assets import cif_blocks, cif_repairs
+from assets import cif_blocks, cif_repairs, cif_texts
 from assets.readers import cif, reader
 from assets.transforms import structures
 from catalog.errors import HarmoniseError, SourceError
@@ -252,7 +252,7 @@ def test_a_misspelt_column_is_named_with_the_one_meant(tmp_path):
 def test_the_reader_is_found_by_its_format_and_batches_are_small():
     read, options = reader("cif")
     batches = list(read(snapshot(SAMPLE), options(), ["diffrn_ambient_pressure"]))
-    assert all(batch.num_rows <= cif.BATCH for batch in batches)
+    assert all(batch.num_rows <= cif_texts.LIST for batch in batches)
     found = [row for batch in batches for row in batch.to_pylist()]
     assert len(found) == 28
     assert [row["_record"] for row in found if row["_error"]] == ["1010563"]
@@ -364,8 +364,8 @@ def test_a_flat_loop_that_never_ends_is_one_record(tmp_path):
 
 def test_a_text_that_kills_its_parser_is_lost_alone(tmp_path, monkeypatch):
     """The worker reads the module anew, so that the deadly text must be one that real code dies of: too large a one."""
-    monkeypatch.setattr("assets.cif_texts.LIST_BYTES", 1 << 40)
-    monkeypatch.setattr(cif, "read_texts", read_or_die)
+    monkeypatch.setattr(cif_texts, "LIST_BYTES", 1 << 40)
+    monkeypatch.setattr(cif_texts, "read_texts", read_or_die)
     paths = [written(tmp_path, f"{n}.cif", SALT.replace("data_salt", f"data_{n}")) for n in ("a", "deadly", "z")]
     found = rows(snapshot(*paths))
     assert [found[0]["_error"], found[2]["_error"]] == [None, None]

@@ -36,7 +36,7 @@ class Found:
 class Resolution:
     over: tuple[str, ...]
     by: str = "Ada"
-    on: date = DAY
+    decided_on: date = DAY
     why: str = "the owner relicensed it"
 
 

@@ -145,7 +145,7 @@ def test_agreeing_conflicting_and_missing_evidence_are_told_apart(terms, estate)
     silent = {**quote, "quote": "Have fun"}
     unknown = terms("genomics/plain", only=[changed(plain, evidence=[silent])]).stdout
     assert "state of the evidence: unknown" in unknown
-    resolution = {"by": "A. Person", "on": "2026-11-24", "why": "they wrote to us", "over": ["CC-BY-NC-SA-4.0"]}
+    resolution = {"by": "A. Person", "decided_on": "2026-11-24", "why": "they wrote to us", "over": ["CC-BY-NC-SA-4.0"]}
     resolved = terms("genomics/plain", only=[changed(plain, evidence=[quote], resolution=resolution)]).stdout
     assert "state of the evidence: agreement" in resolved
     assert "resolved by A. Person on 2026-11-24: they wrote to us (set aside: CC-BY-NC-SA-4.0)" in resolved

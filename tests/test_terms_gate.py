@@ -64,7 +64,7 @@ def staged(house: curate.House, dataset: Dataset, run_id: str = "run"):
     return curate.stage(house, dataset, curate.fetch(house, dataset, curate.address(dataset, sample=True)), run_id)
 
 
-RESOLUTION = {"by": "Ada", "on": "2026-11-24", "why": "the owner relicensed it", "over": ["CC-BY-NC-SA-4.0"]}
+RESOLUTION = {"by": "Ada", "decided_on": "2026-11-24", "why": "the owner relicensed it", "over": ["CC-BY-NC-SA-4.0"]}
 
 
 def test_a_header_that_contradicts_the_declared_licence_refuses_the_run_in_its_own_words(house, tmp_path) -> None:

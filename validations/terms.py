@@ -43,7 +43,7 @@ def terms_check(dataset: Dataset, today: date, found: Sequence[Found] = ()) -> C
         observed=unknown or (contradicted if judged.state == "conflict" else f"{terms.licence}; {word}"),
         expected="a known licence with dated evidence that nothing contradicts",
         remedy="correct `licence` in the dataset's `terms`, or record there who set the words aside, when and why: "
-        "`resolution: {by, on, why, over: [what was set aside]}`",
+        "`resolution: {by, decided_on, why, over: [what was set aside]}`",
     )
 
 

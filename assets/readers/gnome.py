@@ -1,9 +1,9 @@
 """GNoME: one source record per row of its summary table, with the structure from its archive of CIFs.
 
 A snapshot is the folder that GNoME publishes (the summary as CSV beside ``by_id.zip``), or one zip archive with the
-summary and the CIFs. A row and its CIF have one ``MaterialId``; a row without a CIF, or a CIF without a row, is a record
-that says so. Source columns are those of the CIF reader, and those of the summary by their names. The CIFs are written
-without symmetry, so the space group that counts as declared is the summary's.
+summary and the CIFs. A row and its CIF have one ``MaterialId``; a row without a CIF, or a CIF without a row, is a
+record that says so. Source columns are those of the CIF reader, and those of the summary by their names. The CIFs are
+written without symmetry, so the space group that counts as declared is the summary's.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import csv
 import io
 import zipfile
 from collections.abc import Collection, Iterator
+from difflib import get_close_matches
 from typing import IO
 
 import pyarrow as pa
@@ -42,17 +43,18 @@ def read(snapshot: Snapshot, options: Options, columns: Collection[str]) -> pa.R
 
     Raises:
         SourceError: summary or archive is missing or broken (also while iterating).
-        HarmoniseError: a wanted column is not in the summary.
+        HarmoniseError: a wanted column is not in the summary and looks like a misspelling of one that is.
     """
     header = _header(snapshot, options)
     if IDENTIFIER not in header:
         raise SourceError(f"{options.summary} has no column {IDENTIFIER!r}", f"it has: {', '.join(header)}")
     known = {*STRUCTURE, *(field.name for field in SOURCE_FIELDS)}
-    missing = sorted(set(columns) - known - set(header))
-    if missing:
-        raise HarmoniseError(
-            f"{options.summary} has no column {missing[0]!r}", f"it has: {', '.join(name for name in header if name)}"
-        )
+    for name in sorted(set(columns) - known - set(header)):
+        if meant := get_close_matches(name, header, n=1, cutoff=0.85):
+            raise HarmoniseError(
+                f"{options.summary} has no column {name!r}; did you mean {meant[0]!r}?",
+                f"it has: {', '.join(name for name in header if name)}",
+            )
     beside = tuple(name for name in header if name in columns or name in (_NUMBER, _SYMBOL))
     wanted = Wanted((), beside)
     return pa.RecordBatchReader.from_batches(schema(wanted), _batches(snapshot, options, wanted))

@@ -188,5 +188,7 @@ def _diff(licence: str, judged: list[tuple[_Verdict, _Statement]], resolution: R
     width = max(len(shown) for shown in (licence, *(row[1] for row in rows)))
     lines = [f"{label:<9}  {shown:<{width}}   {what}" for label, shown, what in rows]
     if resolution:
-        lines.append(f"{'resolved':<9}  {licence:<{width}}   {resolution.by} on {resolution.on}: {resolution.why}")
+        lines.append(
+            f"{'resolved':<9}  {licence:<{width}}   {resolution.by} on {resolution.decided_on}: {resolution.why}"
+        )
     return "\n".join([f"{'declared':<9}  {licence}", *lines])

@@ -36,7 +36,7 @@ class Resolution(_Part):
     """A person's word on evidence that contradicts the declared licence."""
 
     by: str = Field(min_length=1, description="who decided")
-    on: Day = Field(description="when")
+    decided_on: Day = Field(description="when; YAML takes a plain `on` for a truth value")
     why: str = Field(min_length=1)
     over: tuple[str, ...] = Field(
         min_length=1, description="what was set aside: SPDX ids, or the words; what is not named here still blocks"
