@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from benchmarks import alphamissense, lookup, occurrences, rights, samples, startup, variants
+from benchmarks import alphamissense, lookup, occurrences, rights, samples, startup, structures, variants
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -19,6 +19,7 @@ main.add_command(rights.main, "rights")
 main.add_command(startup.main, "startup")
 main.add_command(lookup.main, "lookup")
 main.add_command(samples.main, "samples")
+main.add_command(structures.main, "structures")
 
 if __name__ == "__main__":
     main()

@@ -1,7 +1,8 @@
 """Other libraries' conversions of the same VCF, each a process of its own, and whether all of them say the same.
 
 They pin other versions of what Winnow uses, so they live in an environment of their own, which is made once, under
-``~/.cache/winnow-benchmarks`` (or ``$WINNOW_BENCH_CACHE``), of what ``peers.txt`` lists.
+``~/.cache/winnow-benchmarks`` (or ``$WINNOW_BENCH_CACHE``), of what ``peers.txt`` lists; those for crystals have one of
+their own, of ``crystal_peers.txt``.
 """
 
 from __future__ import annotations
@@ -31,15 +32,15 @@ _JOINED = {"ID": ";", "ALT": ",", "FILTER": ";", "vep": ","}
 _TYPES = {"CHROM": "VARCHAR", "POS": "BIGINT", "REF": "VARCHAR", "QUAL": "FLOAT"}
 
 
-def environment() -> Path | None:
+def environment(requirements: str = "peers.txt") -> Path | None:
     """The folder of programs of the peers' environment, made if need be; None, said aloud, if it cannot be made."""
-    listed = (_HERE / "peers.txt").read_text(encoding="utf-8")
+    listed = (_HERE / requirements).read_text(encoding="utf-8")
     cache = Path(os.environ.get("WINNOW_BENCH_CACHE") or Path.home() / ".cache" / "winnow-benchmarks")
     folder = cache / hashlib.sha256(listed.encode()).hexdigest()[:12]
     if not (folder / "complete").exists():
         commands = [
             [sys.executable, "-m", "venv", "--clear", str(folder)],
-            [str(folder / "bin" / "pip"), "install", "-q", "-r", str(_HERE / "peers.txt")],
+            [str(folder / "bin" / "pip"), "install", "-q", "-r", str(_HERE / requirements)],
         ]
         for command in commands:
             if subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode:
