@@ -1,13 +1,19 @@
 """The science checks of crystals.structures: each holds for sound rows and refuses what it is there to refuse."""
 
 import copy
+import itertools
 from datetime import UTC, datetime
 from pathlib import Path
 
+import gemmi
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from assets.contacts import shortest_contact
 from assets.readers import cif
 from assets.transforms import structures
 from catalog.records import Snapshot, SourceFile
@@ -100,9 +106,7 @@ def spoil(row: dict, check: str) -> None:  # noqa: C901 (one arm per check)
         case "species_fill_at_most_a_site":
             row["species"][0]["concentration"][0] += 0.02
         case "atoms_keep_apart":
-            # A neighbour through the face of the cell.
-            row["fractional_site_positions"][0] = [0.999, 0.5, 0.5]
-            row["fractional_site_positions"][1] = [0.001, 0.5, 0.5]
+            row["_winnow_shortest_contact"] = 0.44
         case "composition_matches_sites":
             row["species_at_sites"][0] = row["species_at_sites"][-1]
         case "energies_name_their_functional":
@@ -133,13 +137,41 @@ def test_hydrogens_may_be_missing_but_not_in_excess(sample):
 
 def test_alternating_atoms_may_be_close(sample):
     row = sample.filter(pl.col("chemical_formula_reduced") == "La2O3").to_dicts()[0]  # split lanthanum, half and half
-    assert science_checks()["atoms_keep_apart"](pl.DataFrame([row], schema=sample.schema)).to_list() == [True]
+    lattice = np.array(row["lattice_vectors"])
+    assert row["_winnow_shortest_contact"] is shortest_contact(lattice, row) is None
     for species in row["species"]:
         species["concentration"][0] = 1.0
     moved = [list(position) for position in row["fractional_site_positions"]]
     moved[1] = [moved[0][0], moved[0][1], moved[0][2] + 0.01]
     row["fractional_site_positions"] = moved
-    assert science_checks()["atoms_keep_apart"](pl.DataFrame([row], schema=sample.schema)).to_list() == [False]
+    assert shortest_contact(lattice, row) < 0.05
+    # A neighbour through the face of the cell.
+    row["fractional_site_positions"] = [[0.999, 0.5, 0.5], [0.001, 0.5, 0.5], *moved[2:]]
+    assert shortest_contact(lattice, row) < 0.05
+
+
+@given(
+    lengths=st.lists(st.floats(6.0, 20.0), min_size=3, max_size=3),
+    skew=st.lists(st.floats(-1.5, 1.5), min_size=3, max_size=3),
+    places=st.lists(st.lists(st.floats(0, 0.999), min_size=3, max_size=3), min_size=2, max_size=12),
+    names=st.lists(st.sampled_from(["C", "O", "U"]), min_size=12, max_size=12),
+)
+def test_the_shortest_contact_is_that_of_all_pairs_and_images(lengths, skew, places, names):
+    lattice = np.diag(lengths)
+    lattice[1, 0], lattice[2, 0], lattice[2, 1] = skew
+    names = names[: len(places)]
+    species = [{"name": name, "chemical_symbols": [name], "concentration": [1.0]} for name in {*names}]
+    found = shortest_contact(
+        lattice, {"fractional_site_positions": places, "species": species, "species_at_sites": names}
+    )
+    radii = [gemmi.Element(name).covalent_r for name in names]
+    images = np.array(list(itertools.product((-1, 0, 1), repeat=3)))
+    least = min(
+        np.linalg.norm((np.array(places[i]) - places[j] + images) @ lattice, axis=1).min() / (radii[i] + radii[j])
+        for i in range(len(places))
+        for j in range(i)
+    )
+    assert found == (pytest.approx(least) if least < 0.6 else None)
 
 
 @pytest.mark.parametrize("check", TABLE.science)

@@ -62,20 +62,38 @@ class Quarantine:
 def bounded_json(values: dict[str, Any]) -> str:
     """The source's values as JSON of bounded length that still parses: long texts and lists are cut, not the JSON."""
     told = {name: value for name, value in values.items() if not name.startswith("_")}
-    most = RAW_LIMIT
-    while len(text := as_json({name: _cut(value, most) for name, value in told.items()})) > RAW_LIMIT and most > 1:
+    most, (text, whole) = _MOST, _told(told, _MOST)
+    while len(text) > RAW_LIMIT and most > 1:
         most //= 2
+        text, _ = _told(told, most)
+    while not whole and most >= _MOST and len(text) <= RAW_LIMIT:
+        most *= 2
+        more, whole = _told(told, most)
+        if len(more) > RAW_LIMIT:
+            break
+        text = more
     return text if len(text) <= RAW_LIMIT else as_json({"columns": len(told)})
 
 
-def _cut(value: Any, most: int) -> Any:
+_MOST = 256  # characters and items that are tried first; whole long lists are not written out only to be cut
+
+
+def _told(values: dict[str, Any], most: int) -> tuple[str, bool]:
+    """The values as JSON with what is longer than ``most`` cut, and whether nothing was."""
+    cuts: list[Any] = []
+    return as_json({name: _cut(value, most, cuts) for name, value in values.items()}), not cuts
+
+
+def _cut(value: Any, most: int, cuts: list[Any]) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)  # JSON has no NaN
+    if isinstance(value, (str, list)) and len(value) > most:
+        cuts.append(value)
     if isinstance(value, str):
         return value if len(value) <= most else value[:most] + "…"
     if isinstance(value, list):
-        return [_cut(item, most) for item in value[:most]] + (["…"] if len(value) > most else [])
-    return {key: _cut(item, most) for key, item in value.items()} if isinstance(value, dict) else value
+        return [_cut(item, most, cuts) for item in value[:most]] + (["…"] if len(value) > most else [])
+    return {key: _cut(item, most, cuts) for key, item in value.items()} if isinstance(value, dict) else value
 
 
 def as_json(value: Any) -> str:

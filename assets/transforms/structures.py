@@ -22,6 +22,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
 from assets import asymmetric_units, crystal_sites, unit_cells
+from assets.contacts import shortest_contact
 from assets.crystal_sites import StructureError
 from assets.isolated import Lost, isolated
 from assets.space_groups import space_group
@@ -37,7 +38,8 @@ DERIVED = (
     "structure_features", "_winnow_volume", "_winnow_volume_per_atom", "_winnow_density",
     "_winnow_formula_deviation", "_winnow_hydrogen_share", "_winnow_symmetry_tolerance", "_winnow_wyckoff_sequence",
     "_winnow_declared_space_group_it_number", "_winnow_declared_space_group_symbol", "_winnow_space_group_agrees",
-    "_winnow_declared_formula", "_winnow_declared_volume", "_winnow_niggli_lattice_vectors", "_winnow_repairs",
+    "_winnow_declared_formula", "_winnow_declared_volume", "_winnow_shortest_contact",
+    "_winnow_niggli_lattice_vectors", "_winnow_repairs",
 )  # fmt: skip
 """The columns that this transform gives; they take the place of source columns of the same name."""
 
@@ -167,6 +169,7 @@ def structure(row: dict[str, Any], options: Options | None = None) -> dict[str, 
         "_winnow_declared_volume": row.get("cell_volume"),
         "_winnow_declared_formula": row["chemical_formula_sum"],
         "_winnow_repairs": row.get("repairs") or [],
+        "_winnow_shortest_contact": shortest_contact(found.lattice, sites),
         "_winnow_niggli_lattice_vectors": _niggli(found.lattice) if options.niggli else None,
         **sites,
         **crystal_sites.chemistry(found.orbits, volume, row["chemical_formula_sum"]),

@@ -7,7 +7,6 @@ recorded: of 257 real entries that declare one, the one that is far off (telluri
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -113,57 +112,7 @@ def species_fill_at_most_a_site(frame: pl.DataFrame) -> pl.Series:
 @science_check
 def atoms_keep_apart(frame: pl.DataFrame) -> pl.Series:
     """No two atoms may be closer than 0.45 of the sum of their covalent radii, unless their occupancies alternate."""
-    columns = ("lattice_vectors", "fractional_site_positions", "species", "species_at_sites")
-    rows = frame.select(columns).to_dicts()
-    return pl.Series([_keeps_apart(row) if all(row.values()) else None for row in rows], dtype=pl.Boolean)
-
-
-def _keeps_apart(row: dict[str, Any]) -> bool:
-    lattice, positions = np.array(row["lattice_vectors"]), np.array(row["fractional_site_positions"])
-    kinds = {one["name"]: (_filled(one), _radius(one)) for one in row["species"]}
-    sites = np.array([kinds.get(name, (1.0, 0.0)) for name in row["species_at_sites"]])
-    if len(sites) != len(positions):
-        return True  # site_lists_have_one_length says so
-    return not _clash(lattice, positions, sites[:, 0], sites[:, 1])
-
-
-def _radius(species: dict[str, Any]) -> float:
-    """The covalent radius (angstrom) of the smallest element on a site; Cordero et al. 2008, doi:10.1039/b801115j."""
-    return min((_covalent(symbol) for symbol in species["chemical_symbols"] if symbol != "vacancy"), default=0.0)
-
-
-@lru_cache(maxsize=256)
-def _covalent(symbol: str) -> float:
-    import gemmi
-
-    return float(gemmi.Element(symbol).covalent_r)
-
-
-def _filled(species: dict[str, Any]) -> float:
-    parts = zip(species["chemical_symbols"], species["concentration"], strict=True)
-    return float(sum(share for symbol, share in parts if symbol != "vacancy"))
-
-
-def _clash(lattice: Floats, positions: Floats, shares: Floats, radii: Floats) -> bool:
-    """Whether two sites are too close, by a sweep along the direction in which the lattice planes are widest apart."""
-    spacings = 1 / np.linalg.norm(np.linalg.inv(lattice), axis=0)
-    axis = int(spacings.argmax())
-    order = np.argsort(positions[:, axis])
-    positions, shares, radii = positions[order], shares[order], radii[order]
-    along = positions[:, axis]
-    around = np.concatenate([along, along + 1.0])  # the sites once more, in the next cell
-    farthest = 2 * CLOSEST * float(radii.max()) / spacings[axis]
-    for step in range(1, len(positions)):
-        near = np.flatnonzero(around[step : step + len(along)] - along < farthest)
-        if not near.size:
-            return False
-        other = (near + step) % len(along)
-        apart = positions[other] - positions[near]
-        apart -= np.rint(apart)
-        close = np.square(apart @ lattice).sum(axis=1) < (CLOSEST * (radii[other] + radii[near])) ** 2
-        if (close & (shares[other] + shares[near] > 1.01)).any():
-            return True
-    return False
+    return frame.select(holds=pl.col("_winnow_shortest_contact").fill_null(1.0) >= CLOSEST)["holds"]
 
 
 @science_check
