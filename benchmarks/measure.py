@@ -54,9 +54,10 @@ def measure_sql(sql: str) -> Cost:
     return measure([sys.executable, "-c", _RUN_SQL, sql])
 
 
-def curated(dataset: str, source: Path, home: Path) -> Cost:
-    """Measure ``winnow run`` of a source in a new home."""
-    return measure([WINNOW, "run", dataset, "--source", str(source)], Settings.at(home).home)
+def curated(dataset: str, source: Path, home: Path, part: str | None = None) -> Cost:
+    """Measure ``winnow run`` of a source, or of a part of it, in a new home."""
+    of_part = ["--part", part] if part else []
+    return measure([WINNOW, "run", dataset, "--source", str(source), *of_part], Settings.at(home).home)
 
 
 def show(title: str, base: Cost, rows: Sequence[tuple[str, Cost, float | None]], digits: int = 2) -> None:

@@ -23,7 +23,7 @@ from rich.table import Table
 from benchmarks import peers
 from benchmarks.measure import Cost, curated, measure
 
-DATASET = "crystals/core_mof"
+DATASET, PART = "crystals/core_mof", "2019-ASR"
 GOALS = {"pymatgen": 1 / 8, "ase": 1 / 3, "gemmi": 1.5}
 TITLES = {"pymatgen": "pymatgen", "ase": "ASE and spglib", "gemmi": "bare gemmi and moyopy"}
 PEERS = {"pymatgen": "some", "ase": "some", "gemmi": "all"}
@@ -79,7 +79,7 @@ def main(files: int, folder: Path | None, compared: bool) -> None:
         for peer, share in PEERS.items() if compared else ():
             cifs, number = (work / "all", count) if share == "all" else (work / "some", some)
             rates[peer] = number, measure([str(programs / "python"), script, peer, str(cifs)], quiet=True)
-        _say(count, rates, curated(DATASET, work / "all.zip", work / "home"))
+        _say(count, rates, curated(DATASET, work / "all.zip", work / "home", PART))
 
 
 def _say(count: int, rates: dict[str, tuple[int, Cost]], whole: Cost) -> None:
