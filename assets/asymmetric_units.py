@@ -130,7 +130,8 @@ def _asymmetric_unit(row: dict[str, Any]) -> tuple[Floats, list[Occupant], bool]
     declared = frozenset(parse(row["chemical_formula_sum"]))
     occupants, positions, implicit = [], [], False
     for label, kind, x, y, z, share, assembly, group in zip(*(row[name] for name in ATOMS), strict=True):
-        occupant = _occupant(label, kind, 1.0 if share is None else share, declared)
+        chosen = (assembly or "", group) if group and not group.startswith("-") else None
+        occupant = _occupant(label, kind, 1.0 if share is None else share, chosen, declared)
         if x is None or y is None or z is None:
             if occupant.symbol != "H":
                 raise StructureError(f"atom {occupant.said!r} has no position; only hydrogens may be without")
@@ -140,24 +141,25 @@ def _asymmetric_unit(row: dict[str, Any]) -> tuple[Floats, list[Occupant], bool]
         elif occupant.share < 0:
             raise StructureError(f"atom {occupant.said!r} has occupancy {occupant.share}; expected 0 to 1")
         else:
-            chosen = (assembly or "", group) if group and not group.startswith("-") else None
-            occupants.append(occupant._replace(group=chosen))
+            occupants.append(occupant)
             positions.append((x, y, z))
     if not positions:
         raise StructureError("no atom has a position")
-    if any(occupant.symbol == "H" for occupant in occupants):
+    if any(occupant.attached for occupant in occupants) and any(occupant.symbol == "H" for occupant in occupants):
         occupants = [occupant._replace(attached=0) for occupant in occupants]
     return np.array(positions), occupants, implicit
 
 
 @lru_cache(maxsize=4096)
-def _occupant(label: str | None, kind: str | None, share: float, declared: frozenset[str]) -> Occupant:
+def _occupant(
+    label: str | None, kind: str | None, share: float, group: tuple[str, str] | None, declared: frozenset[str]
+) -> Occupant:
     said = kind or label or "?"
     try:
         symbol, hydrogens = read_symbol(label, kind, declared)
     except ValueError as error:
         raise StructureError(str(error)) from None
-    return Occupant("H" if symbol == "D" else symbol, hydrogens, symbol == "D", said, share)
+    return Occupant("H" if symbol == "D" else symbol, hydrogens, symbol == "D", said, share, group)
 
 
 def _orbits(
@@ -200,6 +202,8 @@ def _images(positions: Floats, group: Symmetry) -> Floats:
 
 def _merged(orbits: list[Orbit], lattice: Floats) -> list[int]:
     """Put partly filled sites that coincide together, into the first of them; the orbits that are kept."""
+    if all(orbit.occupants[0].share >= 1 for orbit in orbits):
+        return list(range(len(orbits)))
     kept: list[int] = []
     partly: list[int] = []
     for index, orbit in enumerate(orbits):
@@ -224,6 +228,8 @@ def _coincide(one: Orbit, other: Orbit, lattice: Floats) -> bool:
 
 def _assemblies(orbits: list[Orbit], images: list[npt.NDArray[np.int64]], kept: list[int]) -> list[list[Alternative]]:
     """The disorder groups of each assembly, once for every image that the symmetry makes of it."""
+    if not any(occupant.group for orbit in orbits for occupant in orbit.occupants):
+        return []
     named: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
     for place, index in enumerate(kept):
         held = {occupant.group for occupant in orbits[index].occupants}

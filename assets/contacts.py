@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -14,6 +14,9 @@ Floats = npt.NDArray[np.float64]
 
 NEAR = 0.6
 """Of the sum of two covalent radii; contacts that are longer are bonds or none, and are not looked for."""
+
+
+MOST_PAIRS = 1 << 20
 
 
 def shortest_contact(lattice: Floats, sites: Mapping[str, Any]) -> float | None:
@@ -55,17 +58,32 @@ def _closest(lattice: Floats, positions: Floats, shares: Floats, radii: Floats) 
     along = positions[:, axis]
     around = np.concatenate([along, along + 1.0])  # the sites once more, in the next cell
     farthest = 2 * NEAR * float(radii.max()) / spacings[axis]
+    number = len(along)
+    after = np.minimum(np.searchsorted(around, along + farthest), np.arange(number) + number) - np.arange(number) - 1
+    ends = np.cumsum(after)
     least = NEAR
-    for step in range(1, len(positions)):
-        near = np.flatnonzero(around[step : step + len(along)] - along < farthest)
-        if not near.size:
-            break
-        other = (near + step) % len(along)
+    for begin, end in _pieces(ends):
+        counts = after[begin:end]
+        near = np.repeat(np.arange(begin, end), counts)
+        step = np.arange(len(near)) - np.repeat(np.cumsum(counts) - counts, counts)
+        other = (near + step + 1) % number
+        both = shares[other] + shares[near] > 1.01
+        near, other = near[both], other[both]
         apart = positions[other] - positions[near]
         apart -= np.rint(apart)
-        distance = np.sqrt(np.square(apart @ lattice).sum(axis=1))
-        both = shares[other] + shares[near] > 1.01
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratio = np.where(both, distance / (radii[other] + radii[near]), np.inf)
-        least = min(least, float(np.nan_to_num(ratio, nan=np.inf).min()))
+        squared = np.square(apart @ lattice).sum(axis=1)
+        reach = radii[other] + radii[near]
+        close = squared < (least * reach) ** 2
+        if close.any():
+            least = float(np.sqrt((squared[close] / reach[close] ** 2).min()))
     return least if least < NEAR else None
+
+
+def _pieces(ends: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Ranges of sites that have at most some MOST_PAIRS neighbours together."""
+    begin = 0
+    while begin < len(ends):
+        done = ends[begin - 1] if begin else 0
+        end = max(begin + 1, int(np.searchsorted(ends, done + MOST_PAIRS)))
+        yield begin, end
+        begin = end

@@ -69,25 +69,27 @@ def sites(
 
     Sites are sorted by their species' name and then by position, to one part in 65,536 of the cell.
     """
-    contents = [_species(orbit.occupants) for orbit in orbits]
-    names = np.array([content["name"] for content, orbit in zip(contents, orbits, strict=True) for _ in orbit.points])
+    held = [tuple(orbit.occupants) for orbit in orbits]
+    contents = {occupants: _species(occupants) for occupants in dict.fromkeys(held)}
+    points = [len(orbit.points) for orbit in orbits]
+    names = np.repeat([contents[occupants]["name"] for occupants in held], points)
     fractional = wrapped(np.concatenate([orbit.points for orbit in orbits]))
     order = np.lexsort((*on_grid(fractional).T[::-1], names))
     fractional = fractional[order]
-    begins = np.cumsum([0, *(len(orbit.points) for orbit in orbits)])
+    begins = np.cumsum([0, *points])
     places = np.argsort(order)
     listed = [
-        [(sorted(int(places[begins[orbit] + point]) for orbit, point in held), share) for held, share in assembly]
+        [(sorted(int(places[begins[orbit] + point]) for orbit, point in group), share) for group, share in assembly]
         for assembly in assemblies
     ]
     features = {
         "assemblies": bool(listed),
-        "disorder": any(len(content["chemical_symbols"]) > 1 for content in contents),
+        "disorder": any(len(content["chemical_symbols"]) > 1 for content in contents.values()),
         # The standard attaches atoms to a whole species, so what only a part of one carries is without a place.
-        "implicit_atoms": implicit or any(len({o.attached for o in orbit.occupants}) > 1 for orbit in orbits),
-        "site_attachments": any(content["attached"] for content in contents),
+        "implicit_atoms": implicit or any(len({o.attached for o in occupants}) > 1 for occupants in contents),
+        "site_attachments": any(content["attached"] for content in contents.values()),
     }
-    species = _distinct(contents, orbits)
+    species = _distinct(contents)
     if features["implicit_atoms"]:
         species.append(_UNPLACED)
     return {
@@ -97,7 +99,7 @@ def sites(
         "species": species,
         "species_at_sites": names[order].tolist(),
         "assemblies": [
-            {"sites_in_groups": [held for held, _ in groups], "group_probabilities": [share for _, share in groups]}
+            {"sites_in_groups": [group for group, _ in groups], "group_probabilities": [share for _, share in groups]}
             for groups in sorted(map(sorted, listed))
         ]
         or None,
@@ -117,17 +119,17 @@ def on_grid(positions: Floats) -> npt.NDArray[np.int64]:
     return cells
 
 
-def _distinct(contents: list[dict[str, Any]], orbits: list[Orbit]) -> list[dict[str, Any]]:
+def _distinct(contents: dict[tuple[Occupant, ...], dict[str, Any]]) -> list[dict[str, Any]]:
     """Every species once, by name, with all names that the source has for it."""
     species: dict[str, dict[str, Any]] = {}
     said: dict[str, dict[str, None]] = defaultdict(dict)
-    for content, orbit in zip(contents, orbits, strict=True):
+    for occupants, content in contents.items():
         species.setdefault(content["name"], content)
-        said[content["name"]].update(dict.fromkeys(occupant.said for occupant in orbit.occupants))
+        said[content["name"]].update(dict.fromkeys(occupant.said for occupant in occupants))
     return [{**species[name], "original_name": ",".join(said[name])} for name in sorted(species)]
 
 
-def _species(occupants: list[Occupant]) -> dict[str, Any]:
+def _species(occupants: Sequence[Occupant]) -> dict[str, Any]:
     """One OPTIMADE species; equal contents give equal names."""
     return _species_of(*((o.symbol, o.deuterium, o.share, o.attached) for o in occupants))
 
@@ -172,16 +174,19 @@ def chemistry(orbits: list[Orbit], volume: float, declared_formula: str | None) 
     """
     contents: dict[str, float] = defaultdict(float)
     mass = 0.0
+    sites: dict[Occupant, int] = defaultdict(int)
     for points, occupants in orbits:
         for occupant in occupants:
-            atoms = len(points) * occupant.share
-            contents[occupant.symbol] += atoms
-            contents["H"] += atoms * occupant.attached
-            mass += atoms * (_mass(occupant.symbol, occupant.deuterium) + occupant.attached * _mass("H", False))
+            sites[occupant] += len(points)
+    for occupant, number in sites.items():
+        atoms = number * occupant.share
+        contents[occupant.symbol] += atoms
+        contents["H"] += atoms * occupant.attached
+        mass += atoms * (_mass(occupant.symbol, occupant.deuterium) + occupant.attached * _mass("H", False))
     contents = {symbol: contents[symbol] for symbol in sorted(contents) if contents[symbol] > 0}
     if not contents:
         raise StructureError("all sites are empty")
-    whole = all(occupant.share == 1 for orbit in orbits for occupant in orbit.occupants)
+    whole = all(occupant.share == 1 for occupant in sites)
     numbers = dict(zip(contents, proportions(list(contents.values()), whole), strict=True))
     declared = parse(declared_formula)
     off, hydrogen = deviation(contents, declared) if declared else (None, None)

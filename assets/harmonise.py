@@ -15,9 +15,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from assets.ahead import ahead
 from assets.generalise import generalise
 from assets.mapping import Term, column_term, dropped, holding, refuse_clashes, reserved_terms
-from assets.transforms import reads, rows_per_batch, transform
+from assets.transforms import reads, rows_per_batch, transform, works_apart
 from catalog.dataset import Dataset
 from catalog.errors import HarmoniseError
 from catalog.expressions import expression_columns
@@ -88,8 +89,12 @@ def _harmonised(
     derive = transform(table.transform, dataset.transform) if table.transform else None
     projection: Projection | None = None
     with contextlib.closing(_locked()) as connection:
-        for batch in _gathered(batches, rows_per_batch(table.transform) if table.transform else 1):
-            source = derive(batch) if derive else batch
+        sources: Iterator[pa.RecordBatch] = _gathered(
+            batches, rows_per_batch(table.transform) if table.transform else 1
+        )
+        if derive:
+            sources = map(derive, sources)
+        for source in ahead(sources) if table.transform and works_apart(table.transform) else sources:
             if source.num_rows == 0:
                 continue
             projection = projection or Projection.build(dataset, table, source.schema, part, key)

@@ -165,7 +165,9 @@ _TOO_LARGE = f"it needs more than {MEMORY >> 30} GB of memory"
 
 
 def _started() -> subprocess.Popen[bytes]:
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    # There is a worker for each core already; threads of linear algebra would only be in its way.
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
+    environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
     command = [sys.executable, "-c", "from assets.isolated import serve; serve()"]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)  # noqa: S603
 

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from catalog.bucket_sort import in_order
 from catalog.records import RowTerms
 from catalog.row_order import RowOrder, straightened
 from catalog.sql_types import literal
@@ -25,6 +26,7 @@ ROW_GROUP_BYTES = 32 << 20
 FILE_BYTES = 512 << 20
 SAMPLED = 20_000
 SORT_MEMORY = "192MB"
+SORT_BATCH_BYTES = 16 << 20
 SORT_THREADS = 1
 RUNS = 256
 """Rows that come as at most so many runs in order, such as the chromosomes of a genome, need no sort."""
@@ -228,32 +230,47 @@ def sort(sources: Sequence[Path], table: Table, folder: Path) -> Iterator[Path]:
     except (duckdb.OutOfMemoryException, OSError) as error:  # an OSError if it comes in mid-stream
         if "Out of Memory" not in str(error):
             raise
-    # DuckDB sorts no fewer than 2048 rows together, and these are large. Its own limit is most of the memory.
-    yield from _sorted(sources, table, folder, None)
+    # DuckDB sorts no fewer than 2048 rows together, and these are large.
+    yield from _written(in_order(sources, _order(table), folder), table, folder)
 
 
-def _sorted(sources: Sequence[Path], table: Table, folder: Path, memory: str | None) -> list[Path]:
-    # The key after the sort columns leaves no ties, so that the same rows always give the same file.
-    order = ", ".join(f'"{name}" NULLS LAST' for name in dict.fromkeys((*table.sort, *table.key)))
+def _order(table: Table) -> str:
+    """The key after the sort columns leaves no ties, so that the same rows always give the same file."""
+    return ", ".join(f'"{name}" NULLS LAST' for name in dict.fromkeys((*table.sort, *table.key)))
+
+
+def _sorted(sources: Sequence[Path], table: Table, folder: Path, memory: str) -> list[Path]:
     listed = ", ".join(map(literal, sources))
-    paths: list[Path] = []
     with contextlib.closing(duckdb.connect()) as connection:
         connection.execute("SET enable_progress_bar=false")
         # Each thread holds a row group, and a sort in so little memory is no faster with two.
         connection.execute(f"SET threads={SORT_THREADS}")
         connection.execute(f"SET temp_directory={literal(folder / 'spill')}")
-        if memory is not None:
-            connection.execute(f"SET memory_limit='{memory}'")
-        query = f"SELECT * FROM read_parquet([{listed}]) ORDER BY {order}"
-        batches: Iterator[pa.RecordBatch] = iter(connection.sql(query).to_arrow_reader(16_384))
-        first = next(batches, None)
-        while first is not None:
-            paths.append(folder / f"sorted-{len(paths):05d}.parquet")
-            with ParquetFile(paths[-1], table.arrow_schema) as file:
-                while first is not None and file.bytes < FILE_BYTES:
-                    file.write(first)
-                    first = next(batches, None)
+        connection.execute(f"SET memory_limit='{memory}'")
+        query = f"SELECT * FROM read_parquet([{listed}]) ORDER BY {_order(table)}"
+        return _written(connection.sql(query).to_arrow_reader(_rows_at_once(sources)), table, folder)
+
+
+def _written(rows: Iterable[pa.RecordBatch], table: Table, folder: Path) -> list[Path]:
+    """Rows in order as files of bounded size."""
+    batches = iter(rows)
+    paths: list[Path] = []
+    first = next(batches, None)
+    while first is not None:
+        paths.append(folder / f"sorted-{len(paths):05d}.parquet")
+        with ParquetFile(paths[-1], table.arrow_schema) as file:
+            while first is not None and file.bytes < FILE_BYTES:
+                file.write(first)
+                first = next(batches, None)
     return paths
+
+
+def _rows_at_once(sources: Sequence[Path]) -> int:
+    """How many rows are about SORT_BATCH_BYTES; DuckDB hands over no fewer than 2048."""
+    told = [pq.read_metadata(path) for path in sources]
+    size = sum(one.row_group(group).total_byte_size for one in told for group in range(one.num_row_groups))
+    rows = sum(one.num_rows for one in told)
+    return int(min(16_384, max(2_048, rows * SORT_BATCH_BYTES // max(1, size))))
 
 
 def row_terms(paths: Sequence[Path]) -> tuple[RowTerms, ...]:

@@ -24,6 +24,7 @@ from validations.science import ScienceCheck, science_checks
 from validations.structure import conditions, pandera_schema, ruled_columns
 
 HELD_ROWS = 65_536  # rows that wait for pandera together
+HELD_BYTES = 32 << 20  # fewer, if they are large
 CONFIRMED = 1000  # values of a text that pandera is not asked about again
 REASONS = 500  # distinct ones that a report counts
 OTHER_REASONS = "other reasons; `winnow quarantine` has each"
@@ -89,6 +90,7 @@ class Gate:
         self._pandera = pandera_schema(table)
         self._pandera_values: dict[tuple[str, ...], Any] = {}
         self._unconfirmed: list[pl.DataFrame] = []
+        self._held_bytes = 0
         self._confirmed: dict[str, set[str | None]] = {}
         self._seen_schema: pa.Schema | None = None
         self._failures: Counter[tuple[RowGate, str, str, str]] = Counter()
@@ -305,11 +307,12 @@ class Gate:
         if self._unconfirmed and self._unconfirmed[0].columns != rows.columns:
             self._confirm_held()
         self._unconfirmed.append(rows)
-        if sum(held.height for held in self._unconfirmed) >= HELD_ROWS:
+        self._held_bytes += int(rows.estimated_size())
+        if self._held_bytes >= HELD_BYTES or sum(held.height for held in self._unconfirmed) >= HELD_ROWS:
             self._confirm_held()
 
     def _confirm_held(self) -> None:
-        held, self._unconfirmed = self._unconfirmed, []
+        held, self._unconfirmed, self._held_bytes = self._unconfirmed, [], 0
         if held:
             self._confirm(self._schema_of(tuple(held[0].columns)), pl.concat(held))
 

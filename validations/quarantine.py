@@ -66,7 +66,7 @@ def bounded_json(values: dict[str, Any]) -> str:
     while len(text) > RAW_LIMIT and most > 1:
         most //= 2
         text, _ = _told(told, most)
-    while not whole and most >= _MOST and len(text) <= RAW_LIMIT:
+    while not whole and most >= _MOST and len(text) <= RAW_LIMIT // 2:
         most *= 2
         more, whole = _told(told, most)
         if len(more) > RAW_LIMIT:
@@ -75,7 +75,7 @@ def bounded_json(values: dict[str, Any]) -> str:
     return text if len(text) <= RAW_LIMIT else as_json({"columns": len(told)})
 
 
-_MOST = 256  # characters and items that are tried first; whole long lists are not written out only to be cut
+_MOST = 128  # characters and items that are tried first; whole long lists are not written out only to be cut
 
 
 def _told(values: dict[str, Any], most: int) -> tuple[str, bool]:

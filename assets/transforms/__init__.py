@@ -60,6 +60,12 @@ def rows_per_batch(name: str) -> int:
     return int(getattr(_module(name), "ROWS_PER_BATCH", 1)) if known else 1
 
 
+def works_apart(name: str) -> bool:
+    """Whether a transform does its work in processes of its own: its module's ``WORKS_APART``, else not."""
+    known = name in {module.name for module in iter_modules(__path__)}  # `transform` refuses the others
+    return known and bool(getattr(_module(name), "WORKS_APART", False))
+
+
 def _module(name: str) -> ModuleType:
     names = sorted(module.name for module in iter_modules(__path__))
     if name not in names:

@@ -48,6 +48,7 @@ _DECLARED = ("space_group_name_hall", "space_group_name_h-m", "space_group_it_nu
 
 READS = frozenset({"cell_volume"})
 ROWS_PER_BATCH = 256
+WORKS_APART = True
 _PIECE = 32
 
 
