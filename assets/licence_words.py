@@ -41,6 +41,7 @@ _CIF_FIELD = re.compile(
     r"^_(?:[\w.-]*licen[sc]e[\w.-]*|[\w.-]*copyright[\w.-]*|publ_section_[\w.-]+|pdbx_data_usage\.[\w.-]+)(?!\S)",
     re.ASCII | re.IGNORECASE,
 )
+_CIF_WORDS = ("licen", "copyright", "publ_section_", "pdbx_data_usage.")  # one of them is in each such name
 _CIF_BREAK = re.compile(r"^(?:#|loop_|data_|save_|_)", re.IGNORECASE)
 _JSON_TOKEN = re.compile(r'"((?:[^"\\]|\\.)*)"(\s*:)?|[{}\[\]]', re.DOTALL)
 _RIGHTS_KEY = re.compile(r"licen[sc]e|rights|copyright|terms[-_ ]?of[-_ ]?use|use[-_ ]?limitation", re.IGNORECASE)
@@ -171,7 +172,8 @@ def _of_document(name: str, text: str) -> Iterator[_Said]:
     elif start in ("{", "["):
         yield from _of_json(text)
     elif _is_cif(text):
-        yield from _of_text("\n".join(line if line.startswith("#") else "" for line in text.split("\n")))
+        if text.startswith("#") or "\n#" in text:
+            yield from _of_text("\n".join(line if line[:1] == "#" else "" for line in text.split("\n")))
         yield from _of_cif(text)
     else:
         yield from _of_text(_comment(text))
@@ -247,6 +249,9 @@ def _field(place: str, text: str) -> Iterator[_Said]:
 
 def _of_cif(text: str) -> Iterator[_Said]:
     """The values of CIF items whose names speak of a licence, alone or in a loop."""
+    lower = text.lower()
+    if not any(word in lower for word in _CIF_WORDS):
+        return
     lines = text.split("\n")
     at = 0
     while at < len(lines):
