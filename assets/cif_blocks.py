@@ -289,9 +289,12 @@ def _atoms(items: Items) -> dict[str, list[Any]]:
     count = len(_values(items, "atom_site_fract_x"))
     atoms: dict[str, list[Any]] = {}
     for name, kind in ATOMS.items():
-        values = _values(items, name) or ["?"] * count
+        values = _values(items, name) or ["."] * count
         if len(values) != count:
             raise BlockError(f"_{name} has {len(values)} values; expected {count} as in _atom_site_fract_x")
+        if name == "atom_site_occupancy" and "?" in values:
+            # A full stop stands for the dictionary's default, which is 1; a question mark says that nobody knows.
+            raise BlockError(f"_{name} of atom {values.index('?') + 1} is unknown (?); expected a number, or . for 1")
         if kind == pa.float64():
             atoms[name] = [_as_number(name, value) for value in values]
         else:

@@ -27,6 +27,14 @@ _EXPRESSIBLE = re.compile(f"{_PART},{_PART},{_PART}")
 logging.getLogger("moyo").setLevel(logging.ERROR)
 
 
+class Standardised(NamedTuple):
+    """The conventional cell in the standard setting: vectors (rows, angstrom), sites in units of them, and species."""
+
+    lattice: Floats
+    positions: Floats
+    species: list[str]
+
+
 class Found(NamedTuple):
     """A space group in a cell's own setting.
 
@@ -42,6 +50,7 @@ class Found(NamedTuple):
     operations: list[str] | None
     letters: list[str]
     sequence: str
+    standardised: Standardised
 
 
 def space_group(lattice: Floats, positions: Floats, species: list[str], tolerance: float) -> Found | None:
@@ -71,7 +80,10 @@ def space_group(lattice: Floats, positions: Floats, species: list[str], toleranc
     cells = len(positions) / len(data.prim_std_cell.positions)
     sequence = _sequence(species, data.orbits, data.site_symmetry_symbols, cells)
     listed = None if operations is None else list(operations)
-    return Found(data.number, hall, symbol, listed, list(data.wyckoffs), sequence)
+    cell = data.std_cell
+    names = sorted(kinds)
+    standard = Standardised(np.array(cell.basis), np.array(cell.positions), [names[kind - 1] for kind in cell.numbers])
+    return Found(data.number, hall, symbol, listed, list(data.wyckoffs), sequence, standard)
 
 
 @lru_cache(maxsize=4096)

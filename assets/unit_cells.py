@@ -67,7 +67,7 @@ def expanded(row: Mapping[str, Any]) -> Expanded:
     _refuse_absurd(lattice, positions)
     if np.linalg.det(lattice) < 0:
         positions = -positions
-    return _grouped(row, _standard_orientation(lattice), positions)
+    return _grouped(row, standard_orientation(lattice), positions)
 
 
 def _refuse_not_periodic(dimensions: Sequence[int] | None) -> None:
@@ -87,7 +87,7 @@ def _refuse_absurd(lattice: Floats, positions: Floats) -> None:
         raise StructureError("a site is more than 1,000 cells away; expected fractions of the cell")
 
 
-def _standard_orientation(lattice: Floats) -> Floats:
+def standard_orientation(lattice: Floats) -> Floats:
     """The right-handed lattice of the same metric with a along x and b in the xy plane."""
     metric = lattice @ lattice.T
     try:

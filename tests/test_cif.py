@@ -194,6 +194,10 @@ def test_one_record_per_data_block(tmp_path):
         (SALT.replace("Na1 0 0 0", "Na1 0 0"), "line 9, column 0: Wrong number of values"),
         (SALT + SALT, "duplicate block name"),
         (SALT + "_diffrn_ambient_temperature cold\n", "_diffrn_ambient_temperature is 'cold'"),
+        (
+            SALT.replace("_fract_z\n", "_fract_z\n_atom_site_occupancy\n").replace(" 0 0 0\n", " 0 0 0 .\n") + "?\n",
+            "_atom_site_occupancy of atom 2 is unknown (?)",
+        ),
     ],
 )
 def test_what_cannot_be_read_is_a_record_that_says_why(tmp_path, text, says):
@@ -205,6 +209,16 @@ def test_what_cannot_be_read_is_a_record_that_says_why(tmp_path, text, says):
     assert bad["cell_length_a"] is None
     assert good["_error"] is None
     assert good["_source"] == 1
+
+
+def test_an_occupancy_that_is_not_given_is_the_dictionarys_default(tmp_path):
+    given = (
+        SALT.replace("_fract_z\n", "_fract_z\n_atom_site_occupancy\n").replace(" 0 0 0\n", " 0 0 0 0.5(1)\n") + ".\n"
+    )
+    (row,) = rows(snapshot(written(tmp_path, "a.cif", given)))
+    assert row["atom_site_occupancy"] == [0.5, None]
+    (row,) = rows(snapshot(written(tmp_path, "b.cif", SALT)))
+    assert row["atom_site_occupancy"] == [None, None]
 
 
 def test_a_damaged_file_among_many_is_a_record(tmp_path):

@@ -16,10 +16,11 @@ import pytest
 from hypothesis import given, reject
 from hypothesis import strategies as st
 
-from assets import cif_blocks, formulas
+from assets import asymmetric_units, cif_blocks, formulas
 from assets.asymmetric_units import lattice_vectors
 from assets.crystal_sites import StructureError
 from assets.readers import cif
+from assets.space_groups import space_group
 from assets.symmetry import SymmetryError, symmetry
 from assets.transforms import structures, transform
 from catalog.records import Snapshot, SourceFile
@@ -288,6 +289,25 @@ def test_rock_salt_from_its_name_alone():
     assert found["structure_features"] == []
     assert found["fractional_site_positions"][4].tolist() == [0.0, 0.0, 0.0]
     assert found["_winnow_wyckoff_sequence"] == "Cl:1:-3mm Na:1:-3mm"
+
+
+def test_niggli_reduced_and_standardised_cells_are_given_on_request():
+    primitive = record([("Na", "Na", 0.0, 0.0, 0.0, None), ("Cl", "Cl", 0.5, 0.5, 0.5, None)])
+    primitive |= dict(zip(asymmetric_units.CELL, [3.99, 3.99, 3.99, 60.0, 60.0, 60.0], strict=True))
+    names = [column.name for column in load_table("crystals.structures").columns if "_standardised_" in column.name]
+    silent = structures.structure(primitive)
+    assert len(names) == 3
+    assert {silent[name] for name in [*names, "_winnow_niggli_lattice_vectors"]} == {None}
+    found = structures.structure(primitive, structures.Options(niggli=True, standardised=True))
+    niggli, lattice = found["_winnow_niggli_lattice_vectors"], found["_winnow_standardised_lattice_vectors"]
+    assert np.linalg.norm(niggli, axis=1) == pytest.approx([3.99] * 3)
+    assert np.linalg.det(niggli) == pytest.approx(found["_winnow_volume"])
+    assert lattice == pytest.approx(np.eye(3) * 3.99 * np.sqrt(2), abs=1e-9)  # four formula units in a cube
+    assert sorted(found["_winnow_standardised_species_at_sites"]) == ["Cl"] * 4 + ["Na"] * 4
+    again = space_group(
+        lattice, found["_winnow_standardised_site_positions"], found["_winnow_standardised_species_at_sites"], 0.01
+    )
+    assert again.number == found["space_group_it_number"] == 225
 
 
 def test_lattice_is_in_the_standard_orientation():

@@ -39,7 +39,8 @@ DERIVED = (
     "_winnow_formula_deviation", "_winnow_hydrogen_share", "_winnow_symmetry_tolerance", "_winnow_wyckoff_sequence",
     "_winnow_declared_space_group_it_number", "_winnow_declared_space_group_symbol", "_winnow_space_group_agrees",
     "_winnow_declared_formula", "_winnow_declared_volume", "_winnow_shortest_contact",
-    "_winnow_niggli_lattice_vectors", "_winnow_repairs",
+    "_winnow_niggli_lattice_vectors", "_winnow_standardised_lattice_vectors", "_winnow_standardised_site_positions",
+    "_winnow_standardised_species_at_sites", "_winnow_repairs",
 )  # fmt: skip
 """The columns that this transform gives; they take the place of source columns of the same name."""
 
@@ -61,6 +62,7 @@ class Options(BaseModel):
         0.01, gt=0, le=1, description="angstrom, by which a symmetry operation may miss a site"
     )
     niggli: bool = Field(False, description="whether the Niggli-reduced lattice is given too")
+    standardised: bool = Field(False, description="whether the cell in the standard setting is given too")
 
 
 @cache
@@ -174,15 +176,16 @@ def structure(row: dict[str, Any], options: Options | None = None) -> dict[str, 
         "_winnow_niggli_lattice_vectors": _niggli(found.lattice) if options.niggli else None,
         **sites,
         **crystal_sites.chemistry(found.orbits, volume, row["chemical_formula_sum"]),
-        **_symmetry(row, found, sites, options.symmetry_tolerance),
+        **_symmetry(row, found, sites, options),
     }
 
 
 def _symmetry(
-    row: dict[str, Any], cell: asymmetric_units.Expanded, sites: dict[str, Any], tolerance: float
+    row: dict[str, Any], cell: asymmetric_units.Expanded, sites: dict[str, Any], options: Options
 ) -> dict[str, Any]:
     positions, names = sites["fractional_site_positions"], sites["species_at_sites"]
-    found = space_group(cell.lattice, positions, names, tolerance)
+    found = space_group(cell.lattice, positions, names, options.symmetry_tolerance)
+    standard = found.standardised if found and options.standardised else None
     number, symbol = _declared(row, cell)
     return {
         "space_group_it_number": found and found.number,
@@ -191,7 +194,10 @@ def _symmetry(
         "space_group_symmetry_operations_xyz": found and found.operations,
         "wyckoff_positions": found and found.letters,
         "_winnow_wyckoff_sequence": found and found.sequence,
-        "_winnow_symmetry_tolerance": tolerance,
+        "_winnow_symmetry_tolerance": options.symmetry_tolerance,
+        "_winnow_standardised_lattice_vectors": standard and unit_cells.standard_orientation(standard.lattice),
+        "_winnow_standardised_site_positions": standard and crystal_sites.wrapped(standard.positions),
+        "_winnow_standardised_species_at_sites": standard and standard.species,
         "_winnow_declared_space_group_it_number": number,
         "_winnow_declared_space_group_symbol": symbol,
         "_winnow_space_group_agrees": None if number is None or found is None else number == found.number,
