@@ -27,6 +27,8 @@ READERS_OF_ANYTHING_ELSE = ("assets.",)
 SAFE = {
     # What writes rows, or judges them before anybody sees them.
     "catalog.parquet:_sorted": "sorts what is being staged",
+    "catalog.bucket_sort:_ranks": "ranks what is being staged",
+    "catalog.bucket_sort:_dealt": "sorts what is being staged",
     "catalog.standards:_imas_dictionary": "a dictionary's own file",
     "catalog.parquet:row_terms": "counts the terms of what is being staged",
     "catalog.warehouse:Warehouse._commit_table": "passes on what rows say of themselves to the ledger",
