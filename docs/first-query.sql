@@ -1,4 +1,4 @@
-/* One fact from each of the four sciences. */
+/* One fact from each of the five sciences. */
 SELECT 'genomics' AS science, count(*) AS "rows",
        'of these, pathogenic by expert panel or guideline: '
        || count(*) FILTER (review_stars >= 3 AND list_contains(clinical_significance, 'Pathogenic')) AS fact
@@ -7,6 +7,10 @@ UNION ALL
 SELECT 'crystals', count(*),
        'largest unit cell: ' || arg_max(coalesce(_winnow_mineral_name, chemical_formula_reduced) || ', ' || nsites || ' sites', nsites)
 FROM crystals.structures
+UNION ALL
+SELECT 'proteins', count(*),
+       'finest resolution: ' || arg_min(entry_id || ', ' || resolution || ' angstrom', resolution)
+FROM proteins.structures
 UNION ALL
 SELECT 'fusion', count(*),
        'highest plasma current: '
