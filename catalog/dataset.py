@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -290,6 +292,19 @@ def load_dataset(name: str, folder: Path = FOLDER) -> Dataset:
 
 def read_dataset(path: Path) -> Dataset:
     """Read and check the contract in one ``defs.yaml``; its folder gives its name. Raises ContractError."""
+    return _read(path, contract_state(path))
+
+
+def contract_state(path: Path) -> tuple[bytes, tuple[tuple[str, int], ...]]:
+    """All that a contract and its problems depend on: its bytes, and which files of what sizes lie beside it."""
+    try:
+        return path.read_bytes(), tuple(sorted((file.name, file.stat().st_size) for file in os.scandir(path.parent)))
+    except OSError:  # whoever reads it says what is wrong
+        return b"", ()
+
+
+@lru_cache(maxsize=512)  # every question at a door asks all contracts for their terms
+def _read(path: Path, _state: object) -> Dataset:
     from catalog.dataset_problems import problems
 
     source = LocatedYaml(path)

@@ -11,7 +11,7 @@ import duckdb
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
-from catalog.dataset import DERIVED, FOLDER, envelope_problems, is_derived
+from catalog.dataset import DERIVED, FOLDER, contract_state, envelope_problems, is_derived
 from catalog.errors import ContractError
 from catalog.expressions import parse_query
 from catalog.lineage import CARRIED, traced
@@ -98,6 +98,11 @@ def read_derived(path: Path) -> Derived:
     Raises:
         ContractError: the YAML is wrong, or its SQL is; every problem is listed with file, line and column.
     """
+    return _read(path, contract_state(path))
+
+
+@lru_cache(maxsize=512)
+def _read(path: Path, _state: object) -> Derived:
     source = LocatedYaml(path)
     refuse(source.duplicates)
     refuse(envelope_problems(source, DERIVED))
