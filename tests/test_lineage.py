@@ -80,7 +80,7 @@ def groups(draw, depth, outer):
 
 @st.composite
 def queries(draw, depth=2, outer=True):
-    # That an outer join finds no partner for a row may hang on an aggregate of the other side, whose terms are not on it.
+    # Whether an outer join finds a partner may hang on an aggregate of the other side, whose terms the row then lacks.
     form = draw(st.sampled_from(["select", "union", "with", "star", *([] if outer else ["group"])]))
     if form == "select" or not depth:
         return draw(selects(depth, outer))
