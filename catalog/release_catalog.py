@@ -78,10 +78,12 @@ def write_catalog(manifest: Manifest, address: str, path: Path) -> None:
         connection.execute("SET threads=1")
         connection.execute(f"ATTACH {literal(path)} AS release (STORAGE_VERSION '{STORAGE}')")
         connection.execute("USE release")
+        connection.begin()  # or each comment would be put on the disk by itself
         for name, rows in _tables(manifest).items():
             _write_table(connection, name, rows)
         for table in manifest.tables:
             _write_views(connection, table, address)
+        connection.commit()
         connection.execute("USE memory")
         connection.execute("DETACH release")
 
