@@ -11,7 +11,7 @@ import gemmi
 import numpy as np
 import numpy.typing as npt
 
-from assets.formulas import anonymous, descriptive, deviation, hill, parse, proportions, reduced
+from assets.formulas import anonymous, descriptive, deviation, hill, parse, proportions, reduced, units
 
 Floats = npt.NDArray[np.float64]
 
@@ -204,4 +204,5 @@ def chemistry(orbits: list[Orbit], volume: float, declared_formula: str | None) 
         "_winnow_volume_per_atom": volume / total,
         "_winnow_formula_deviation": off,
         "_winnow_hydrogen_share": hydrogen,
+        "_winnow_formula_units": units(contents, declared) if declared else None,
     }

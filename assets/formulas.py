@@ -131,6 +131,14 @@ def deviation(found: Composition, declared: Composition) -> tuple[float, float |
     return largest, found.get("H", 0.0) / hydrogen if hydrogen else None
 
 
+def units(found: Composition, declared: Composition) -> float | None:
+    """How many declared formulas are found, by all elements but hydrogen (which is often not located)."""
+    one, other = (sum(amount for symbol, amount in each.items() if symbol != "H") for each in (found, declared))
+    if not other:
+        one, other = found.get("H", 0.0), declared.get("H", 0.0)
+    return one / other if other else None
+
+
 def reduced(numbers: Mapping[str, int]) -> str:
     """``chemical_formula_reduced``: elements in alphabetical order with their proportion numbers, 1 left out."""
     return "".join(f"{symbol}{_number(numbers[symbol])}" for symbol in sorted(numbers))

@@ -62,7 +62,7 @@ def minerals() -> dict[str, dict]:
     if not MINERALS.is_dir():
         pytest.skip(f"real data are not at {MINERALS}")
     paths = [(str(path.relative_to(MINERALS)), path) for path in sorted(MINERALS.rglob("*.cif"))]
-    wanted = ["cell_volume", "exptl_crystal_density_diffrn"]
+    wanted = structures.READS
     batches = [structures.transform(batch) for batch in cif.read(snapshot_of(paths), cif.Options(), wanted)]
     found = pa.Table.from_batches(batches).to_pylist()
     return {row["_position"].partition(".cif")[0]: row for row in found}
@@ -123,6 +123,33 @@ def test_compositions_are_the_declared_ones_but_for_known_files(minerals):
         "other/CaC2O6.375H6-Oxalate-Weddellite",
         "zeolites/ZSM-5",
     }
+
+
+def test_what_differs_from_the_declared_is_named_and_all_formula_units_agree(minerals):
+    told = Counter(name for row in good(minerals).values() for name in row["_winnow_disagreements"])
+    assert told == {"space_group": 10, "formula": 8, "density": 4}
+    assert sum(not row["_winnow_disagreements"] for row in good(minerals).values()) == 481
+    units = [row for row in good(minerals).values() if row["_winnow_declared_formula_units"]]
+    assert len(units) == 35
+    assert all(abs(row["_winnow_formula_units"] / row["_winnow_declared_formula_units"] - 1) < 0.01 for row in units)
+
+
+@pytest.mark.parametrize(
+    ("declared", "named"),
+    [
+        ({"cell_formula_units_z": 4.0, "exptl_crystal_density_diffrn": 2.17, "cell_volume": 178.9}, []),
+        ({"cell_formula_units_z": 2.0}, ["formula_units"]),
+        ({"exptl_crystal_density_diffrn": 2.3, "cell_volume": 179.5}, ["density", "volume"]),
+        ({"chemical_formula_sum": "Na Cl2"}, ["formula"]),
+        ({"space_group_it_number": 221}, ["space_group"]),
+        ({"cell_formula_units_z": None, "exptl_crystal_density_diffrn": 0.0}, []),
+    ],
+)
+def test_a_declared_value_that_differs_is_named(declared, named):
+    atoms = [("Na", "Na", 0.0, 0.0, 0.0, None), ("Cl", "Cl", 0.5, 0.5, 0.5, None)]
+    salt = record(atoms, [5.636] * 3 + [90.0] * 3, (), **{"space_group_name_h-m": "F m -3 m"})
+    found = structures.structure(salt | {"chemical_formula_sum": "Na Cl"} | declared)
+    assert found["_winnow_disagreements"] == named
 
 
 def test_recomputed_space_groups_are_the_declared_ones_but_for_known_files(minerals):

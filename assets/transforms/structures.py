@@ -38,16 +38,23 @@ DERIVED = (
     "structure_features", "_winnow_volume", "_winnow_volume_per_atom", "_winnow_density",
     "_winnow_formula_deviation", "_winnow_hydrogen_share", "_winnow_symmetry_tolerance", "_winnow_wyckoff_sequence",
     "_winnow_declared_space_group_it_number", "_winnow_declared_space_group_symbol", "_winnow_space_group_agrees",
-    "_winnow_declared_formula", "_winnow_declared_volume", "_winnow_shortest_contact",
+    "_winnow_declared_formula", "_winnow_declared_formula_units", "_winnow_formula_units", "_winnow_disagreements",
+    "_winnow_declared_volume", "_winnow_shortest_contact",
     "_winnow_niggli_lattice_vectors", "_winnow_standardised_lattice_vectors", "_winnow_standardised_site_positions",
     "_winnow_standardised_species_at_sites", "_winnow_repairs",
 )  # fmt: skip
 """The columns that this transform gives; they take the place of source columns of the same name."""
 
-_SHARED = ("_record", "_position", "_error", "chemical_formula_sum", "cell_volume", "repairs")
+_SHARED = (
+    "_record", "_position", "_error", "chemical_formula_sum", "cell_volume", "repairs", "exptl_crystal_density_diffrn",
+    "cell_formula_units_z",
+)  # fmt: skip
 _DECLARED = ("space_group_name_hall", "space_group_name_h-m", "space_group_it_number")
 
-READS = frozenset({"cell_volume"})
+_DENSITY, _FORMULA_UNITS = "exptl_crystal_density_diffrn", "cell_formula_units_z"
+READS = frozenset({"cell_volume", _DENSITY, _FORMULA_UNITS})
+TOLERANCES = {"density": 0.01, "formula": 0.01, "formula_units": 0.01, "volume": 0.001}
+"""By what share a declared value may differ before ``_winnow_disagreements`` names it."""
 ROWS_PER_BATCH = 256
 WORKS_APART = True
 _PIECE = 32
@@ -162,7 +169,7 @@ def structure(row: dict[str, Any], options: Options | None = None) -> dict[str, 
     found = kind.expanded(row)
     volume = float(np.linalg.det(found.lattice))
     sites = crystal_sites.sites(found.orbits, found.lattice, found.implicit, found.assemblies)
-    return {
+    derived = {
         "id": row["_record"] or row["_position"],
         "lattice_vectors": found.lattice,
         "dimension_types": [1, 1, 1],
@@ -177,7 +184,28 @@ def structure(row: dict[str, Any], options: Options | None = None) -> dict[str, 
         **sites,
         **crystal_sites.chemistry(found.orbits, volume, row["chemical_formula_sum"]),
         **_symmetry(row, found, sites, options),
+        "_winnow_declared_formula_units": _number(row, _FORMULA_UNITS),
     }
+    return {**derived, "_winnow_disagreements": _disagreements(derived, _number(row, _DENSITY))}
+
+
+def _number(row: dict[str, Any], name: str) -> float | None:
+    """A declared number above 0; the readers of unit cells give what they do not know as text."""
+    value = row.get(name)
+    return value if isinstance(value, float) and value > 0 else None
+
+
+def _disagreements(derived: dict[str, Any], density: float | None) -> list[str]:
+    """Which of the declared values are further than TOLERANCES from what is computed, sorted."""
+    pairs = {
+        "density": (derived["_winnow_density"], density),
+        "formula_units": (derived["_winnow_formula_units"], derived["_winnow_declared_formula_units"]),
+        "volume": (derived["_winnow_volume"], derived["_winnow_declared_volume"]),
+    }
+    off = {name: abs(one / other - 1) for name, (one, other) in pairs.items() if one and other}
+    off["formula"] = derived["_winnow_formula_deviation"] or 0.0
+    found = [name for name, deviation in off.items() if deviation > TOLERANCES[name]]
+    return sorted([*found, *(["space_group"] if derived["_winnow_space_group_agrees"] is False else [])])
 
 
 def _symmetry(
