@@ -119,7 +119,8 @@ def canonical(name: str, path: Path) -> dict:
     (row,) = pa.Table.from_batches([structures.transform(batch) for batch in table.to_batches()]).to_pylist()
     assert row["_error"] is None, row["_error"]
     return {key: row[key] for key in structures.DERIVED if "declared" not in key and key != "id"} | {
-        "_winnow_space_group_agrees", "_winnow_disagreements": None
+        "_winnow_space_group_agrees": None,
+        "_winnow_disagreements": None,
     }
 
 
