@@ -55,9 +55,9 @@ _DENSITY, _FORMULA_UNITS = "exptl_crystal_density_diffrn", "cell_formula_units_z
 READS = frozenset({"cell_volume", _DENSITY, _FORMULA_UNITS})
 TOLERANCES = {"density": 0.01, "formula": 0.01, "formula_units": 0.01, "volume": 0.001}
 """By what share a declared value may differ before ``_winnow_disagreements`` names it."""
-ROWS_PER_BATCH = 256
+ROWS_PER_BATCH = 512
 WORKS_APART = True
-_PIECE = 32
+_PIECE = 16
 
 
 class Options(BaseModel):
