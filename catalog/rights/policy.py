@@ -173,5 +173,7 @@ def _lasting_holds(terms: Terms, today: date) -> list[str]:
         state = "due by" if terms.review_by and today <= terms.review_by else "overdue since"
         holds.append(f"under embargo until {terms.embargo_event}; review {state} {terms.review_by}")
     if terms.undated_column is not None:
-        holds.append(f"under embargo: column {terms.undated_column!r} does not say until when")
+        plain = terms.undated_column.isidentifier()
+        where = f"column {terms.undated_column!r}" if plain else "the contract's embargo.column"
+        holds.append(f"under embargo: {where} does not say until when")
     return holds
