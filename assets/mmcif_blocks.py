@@ -23,11 +23,9 @@ from assets.readers import SOURCE_FIELDS
 MAX_ITEM = 64 * 1024
 """Characters of one wanted value; a longer one is cut."""
 
-_ENTITY = (
-    "entity_id", "type", "polymer_type", "description", "sequence", "scientific_name", "ncbi_taxonomy_id",
-    "uniprot_accession",
-)  # fmt: skip
+_ENTITY = ("entity_id", "type", "polymer_type", "description", "sequence")
 ENTITY = pa.struct([(name, pa.string()) for name in _ENTITY])
+ORGANISM = pa.struct([("scientific_name", pa.string()), ("ncbi_taxonomy_id", pa.string())])
 CHAIN = pa.struct(
     [
         ("label_asym_id", pa.string()),
@@ -47,6 +45,8 @@ ENTRIES: dict[str, pa.DataType] = SHARED | {
     "exptl_methods": pa.list_(pa.string()),
     "resolution": pa.float64(),
     "entities": pa.list_(ENTITY),
+    "organisms_of_entities": pa.list_(ORGANISM),
+    "uniprot_accessions_of_entities": pa.list_(pa.string()),
     "polymer_chains": pa.list_(CHAIN),
     "nmodels": pa.int32(),
     "natoms": pa.int32(),
@@ -99,6 +99,15 @@ _SITES = (
     "label_asym_id", "label_entity_id", "label_seq_id", "label_comp_id", "auth_asym_id", "auth_seq_id",
     "pdbx_PDB_ins_code", "pdbx_PDB_model_num", "B_iso_or_equiv",
 )  # fmt: skip
+
+
+_ORGANISMS = (
+    ("_entity_src_gen.", "pdbx_gene_src_scientific_name", "pdbx_gene_src_ncbi_taxonomy_id"),
+    ("_entity_src_nat.", "pdbx_organism_scientific", "pdbx_ncbi_taxonomy_id"),
+    ("_pdbx_entity_src_syn.", "organism_scientific", "ncbi_taxonomy_id"),
+    ("_ma_target_ref_db_details.", "organism_scientific", "ncbi_taxonomy_id"),
+)
+"""Categories that say what organism a molecule is from, with the items for its name and its NCBI taxonomy id."""
 
 
 class EntryError(Exception):
@@ -201,6 +210,8 @@ class _Entry:
             "exptl_methods": [method.upper() for method in self._column("_exptl.method") if method],
             "resolution": self._resolution(),
             "entities": list(self._entities()),
+            "organisms_of_entities": list(self._organisms()),
+            "uniprot_accessions_of_entities": list(self._accessions()),
             "polymer_chains": [
                 {"label_asym_id": name, "auth_asym_id": first.author_chain, "entity_id": first.entity}
                 | {"residues": len(places[name])}
@@ -237,28 +248,27 @@ class _Entry:
 
     def _entities(self) -> Iterator[dict[str, str | None]]:
         polymers = self._by("_entity_poly.entity_id", "type", "pdbx_seq_one_letter_code_can")
-        sources = {
-            **self._by("_pdbx_entity_src_syn.entity_id", "organism_scientific", "ncbi_taxonomy_id"),
-            **self._by("_entity_src_nat.entity_id", "pdbx_organism_scientific", "pdbx_ncbi_taxonomy_id"),
-            **self._by("_entity_src_gen.entity_id", "pdbx_gene_src_scientific_name", "pdbx_gene_src_ncbi_taxonomy_id"),
-            **self._by("_ma_target_ref_db_details.target_entity_id", "organism_scientific", "ncbi_taxonomy_id"),
-        }
-        references = self._by("_struct_ref.entity_id", "db_name", "pdbx_db_accession")
-        references |= self._by("_ma_target_ref_db_details.target_entity_id", "db_name", "db_accession")
         for identifier, (kind, description) in self._by("_entity.id", "type", "pdbx_description").items():
             polymer_type, sequence = polymers.get(identifier, (None, None))
-            name, taxon = sources.get(identifier, (None, None))
-            database, accession = references.get(identifier, (None, None))
             yield {
                 "entity_id": identifier,
                 "type": kind,
                 "polymer_type": polymer_type,
                 "description": description,
                 "sequence": "".join(sequence.split()) if sequence else None,
-                "scientific_name": name,
-                "ncbi_taxonomy_id": taxon,
-                "uniprot_accession": accession if database == "UNP" else None,
             }
+
+    def _organisms(self) -> Iterator[dict[str, str | None]]:
+        """Where the molecules are from, by whatever way they were had; one molecule may have several."""
+        for category, name, taxon in _ORGANISMS:
+            for said, identifier in self._rows(category, name, taxon):
+                if said is not None:
+                    yield {"scientific_name": said, "ncbi_taxonomy_id": identifier}
+
+    def _accessions(self) -> Iterator[str]:
+        """UniProt accessions; a chimeric molecule has several."""
+        for category, name in (("_struct_ref.", "pdbx_db_accession"), ("_ma_target_ref_db_details.", "db_accession")):
+            yield from (said for base, said in self._rows(category, "db_name", name) if base == "UNP" and said)
 
     def _atoms(self) -> tuple[list[Residue], int, int]:
         """The residues of polymers of the first model, the number of its atoms, and the number of models."""
@@ -278,8 +288,8 @@ class _Entry:
 
     def _sites(self) -> dict[str, list[str]]:
         """The columns of _atom_site that are read; one that is not there is unknown everywhere."""
-        count = len(self._block.find_values("_atom_site.id"))
         columns = {name: list(self._block.find_values(f"_atom_site.{name}")) for name in _SITES}
+        count = max(map(len, columns.values()))
         for name in ("label_asym_id", "label_seq_id", "label_comp_id"):
             if len(columns[name]) != count:
                 raise EntryError(f"_atom_site.{name} is missing, so that residues have no place in a sequence")
@@ -306,16 +316,17 @@ class _Entry:
         )
 
     def _confidence(self) -> dict[tuple[str, str], float]:
-        """PLDDT by chain and number in the sequence, from 0 to 100."""
+        """Confidence (pLDDT) by chain and number in the sequence, from 0 to 100."""
         scales = self._plddt_scales("local")
         tag = "_ma_qa_metric_local.metric_value"
         items = ("label_asym_id", "label_seq_id", "metric_id", "metric_value")
         table = self._block.find("_ma_qa_metric_local.", list(items))
-        return {
-            (chain, number): value * scales[metric]
-            for chain, number, metric, text in table
-            if metric in scales and (value := _number(tag, _value(text))) is not None
-        }
+        found: dict[tuple[str, str], float] = {}
+        for chain, number, metric, text in table:
+            value = _number(tag, _value(text)) if metric in scales else None
+            if value is not None:
+                found.setdefault((chain, number), value * scales[metric])  # of several models the first
+        return found
 
     def _declared_plddt(self) -> float | None:
         scales = self._plddt_scales("global")
@@ -337,10 +348,14 @@ class _Entry:
         """The first row of a category for each value of its key."""
         category = key[: key.index(".") + 1]
         found: dict[str, tuple[str | None, ...]] = {}
-        for row in self._block.find(category, [key[len(category) :], *(f"?{item}" for item in items)]):
-            values = tuple(_value(row[index]) if row.has(index) else None for index in range(1, len(items) + 1))
-            found.setdefault(cif.as_string(row[0]), values)
+        for name, *values in self._rows(category, key[len(category) :], *items):
+            found.setdefault(name or "", tuple(values))
         return found
+
+    def _rows(self, category: str, key: str, *items: str) -> Iterator[tuple[str | None, ...]]:
+        """The values of one item in each row of a category, and of others that may be missing."""
+        for row in self._block.find(category, [key, *(f"?{item}" for item in items)]):
+            yield tuple(_value(row[index]) if row.has(index) else None for index in range(len(items) + 1))
 
     def _column(self, tag: str) -> list[str | None]:
         return [_value(value) for value in self._block.find_values(tag)]

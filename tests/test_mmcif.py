@@ -91,10 +91,26 @@ def test_an_alphafold_file_has_its_confidence_and_no_b_factor():
     assert entry["declared_plddt_mean"] == 96.71
     assert entry["entity_pdbx_description"] == "Cellular retinoic acid-binding protein 2"
     assert (entry["initial_release_date"], entry["latest_revision_date"]) == ("2021-07-01", "2022-09-30")
-    assert entry["entities"][0]["uniprot_accession"] == "P29373"
+    assert set(entry["uniprot_accessions_of_entities"]) == {"P29373"}
+    assert entry["organisms_of_entities"] == [{"scientific_name": "Homo sapiens", "ncbi_taxonomy_id": "9606"}]
     residues = rows(ALPHAFOLD, records="residues")
     assert len(residues) == 138
     assert (residues[0]["label_comp_id"], residues[0]["plddt"], residues[0]["b_iso"]) == ("MET", 71.79, None)
+
+
+def test_a_molecule_may_be_from_several_organisms_and_sequences(tmp_path):
+    sources = "loop_\n_entity_src_gen.entity_id\n_entity_src_gen.pdbx_gene_src_scientific_name\n1 'Homo sapiens'\n1 ?\n"
+    nature = "_entity_src_nat.entity_id 2\n_entity_src_nat.pdbx_organism_scientific 'Bos taurus'\n"
+    references = (
+        "loop_\n_struct_ref.entity_id\n_struct_ref.db_name\n_struct_ref.pdbx_db_accession\n"
+        "1 UNP P00001\n1 UNP P00002\n1 PDB 1ABC\n"
+    )
+    (entry,) = rows(written(tmp_path, ENTRY + sources + nature + references))
+    assert [organism["scientific_name"] for organism in entry["organisms_of_entities"]] == [
+        "Homo sapiens",
+        "Bos taurus",
+    ]
+    assert entry["uniprot_accessions_of_entities"] == ["P00001", "P00002"]
 
 
 def test_models_ligands_modified_residues_and_two_residues_in_one_place(tmp_path):
@@ -154,7 +170,7 @@ def test_confidence_is_read_by_its_name_only(tmp_path):
     metric = "loop_\n_ma_qa_metric.id\n_ma_qa_metric.mode\n_ma_qa_metric.type\n"
     local = (
         "loop_\n_ma_qa_metric_local.label_asym_id\n_ma_qa_metric_local.label_seq_id\n"
-        "_ma_qa_metric_local.metric_id\n_ma_qa_metric_local.metric_value\nA 1 1 0.5\nA 2 1 0.25\nA 1 2 7\n"
+        "_ma_qa_metric_local.metric_id\n_ma_qa_metric_local.metric_value\nA 1 1 0.5\nA 2 1 0.25\nA 1 2 7\nA 1 1 0.75\n"
     )
     predicted = f"data_M\n_entry.id M\n{SITES}{ATOMS}"
     unit = rows(

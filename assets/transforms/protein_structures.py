@@ -19,6 +19,7 @@ DERIVED = (
     "b_iso_mean", "plddt_mean", "plddt_fraction_very_high", "plddt_fraction_confident", "plddt_fraction_low",
     "plddt_fraction_very_low", "_winnow_repairs",
 )  # fmt: skip
+_SAID = ("organisms_of_entities", "uniprot_accessions_of_entities")
 BANDS = {"very_high": (90.0, np.inf), "confident": (70.0, 90.0), "low": (50.0, 70.0), "very_low": (-np.inf, 50.0)}
 """pLDDT above the first number, up to and with the second; source: https://alphafold.ebi.ac.uk/faq."""
 
@@ -27,7 +28,7 @@ def transform(batch: pa.RecordBatch) -> pa.RecordBatch:
     """DERIVED after the batch's own columns; null for records that have an ``_error``."""
     if "polymer_chains" not in batch.schema.names:
         return batch
-    needed = ("_error", "is_model", "exptl_methods", "entities", "polymer_chains", "repairs")
+    needed = ("_error", "is_model", "exptl_methods", "entities", "polymer_chains", "repairs", *_SAID)
     rows = batch.select([*needed, "residue_atoms", "residue_b_iso", "residue_plddt"]).to_pylist()
     derived = [entry(row) if row["_error"] is None else {} for row in rows]
     table = load_table("proteins.structures")
@@ -45,8 +46,8 @@ def entry(row: dict[str, Any]) -> dict[str, Any]:
     atoms = row["residue_atoms"]
     return {
         "structure_determination_methodology": _methodology(row),
-        "organisms": _organisms(entities),
-        "uniprot_accessions": list(dict.fromkeys(e["uniprot_accession"] for e in entities if e["uniprot_accession"])),
+        "organisms": _organisms(row["organisms_of_entities"] or []),
+        "uniprot_accessions": list(dict.fromkeys(row["uniprot_accessions_of_entities"] or [])),
         "chains": chains,
         "nchains": len(chains),
         "nresidues": sum(chain["residues"] for chain in chains),
@@ -62,12 +63,11 @@ def _methodology(row: dict[str, Any]) -> str | None:
     return "experimental" if row["exptl_methods"] else None
 
 
-def _organisms(entities: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _organisms(said: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     found: dict[tuple[str, int | None], None] = {}
-    for entity in entities:
-        taxon = entity["ncbi_taxonomy_id"] or ""
-        if entity["scientific_name"]:
-            found[entity["scientific_name"], int(taxon) if taxon.isdecimal() and len(taxon) < 10 else None] = None
+    for organism in said:
+        taxon = organism["ncbi_taxonomy_id"] or ""
+        found[organism["scientific_name"], int(taxon) if taxon.isdecimal() and len(taxon) < 10 else None] = None
     return [{"scientific_name": name, "ncbi_taxonomy_id": taxon} for name, taxon in found]
 
 
