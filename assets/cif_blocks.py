@@ -150,27 +150,40 @@ Items = dict[str, str | list[str]]
 
 def _blocks(text: Text, wanted: tuple[str, ...], seen: set[str]) -> Iterator[dict[str, Any]]:
     """One record per data block, or a single one that says why the file cannot be read."""
-    words, repairs = decoded(text.content)
-    if text.problem or not words.strip():
-        yield failure(text.place, text.problem or "the text is empty", words, text.record)
-        return
-    try:
-        found, more = document(words)
-    except ValueError as error:
-        yield failure(text.place, f"not valid CIF: {gemmi_message(error)}", words, text.record)
-        return
-    if len(found) == 0:
-        yield failure(text.place, "the file has no data block", words, text.record)
-    for block in found:
+    blocks, repairs, unread = opened(text, "CIF")
+    if unread is not None:
+        yield unread
+    for block in blocks:
         items = _items(block)
         seen.update(items)
         position = f"{text.place} data_{block.name}"
         record = text.record or _scalar(items, "cod_database_code") or _block_identifier(block.name)
         try:
             row = _row(block.name, items, wanted)
-            yield {"_position": position, "_record": record, "repairs": [*repairs, *more], **row}
+            yield {"_position": position, "_record": record, "repairs": repairs, **row}
         except BlockError as error:
             yield failure(position, str(error), block.as_string(), record)
+
+
+def opened(text: Text, form: str) -> tuple[cif.Document, list[str], dict[str, Any] | None]:
+    """The data blocks of a text and the rules by which it was repaired; and if it has none, the record that says why.
+
+    Args:
+        text: what is read.
+        form: what it should be, for the words of that record.
+    """
+    words, repairs = decoded(text.content)
+    problem = text.problem or ("" if words.strip() else "the text is empty")
+    found = cif.Document()
+    if not problem:
+        try:
+            found, more = document(words)
+            repairs = [*repairs, *more]
+            problem = "" if len(found) else "the file has no data block"
+        except ValueError as error:
+            problem = f"not valid {form}: {_gemmi_message(error)}"
+    unread = failure(text.place, problem, words, text.record) if problem else None
+    return found, repairs, unread
 
 
 def _block_identifier(name: str) -> str | None:
@@ -178,7 +191,7 @@ def _block_identifier(name: str) -> str | None:
     return name if name.strip() and name.lower() != "global" else None
 
 
-def gemmi_message(error: Exception) -> str:
+def _gemmi_message(error: Exception) -> str:
     """Gemmi's words: ``string:82:3(2229): parse error`` is about line 82, column 3."""
     found = re.match(r"string:(\d+):(\d+)\(\d+\): (.*)", str(error), re.DOTALL)
     return f"line {found[1]}, column {found[2]}: {found[3]}" if found else str(error)

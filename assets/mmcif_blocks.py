@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 from gemmi import cif
 
-from assets.cif_blocks import Read, Text, failure, gemmi_message
-from assets.cif_repairs import decoded, document
+from assets.cif_blocks import Read, Text, failure, opened
+from assets.cif_repairs import decoded
 from assets.readers import SOURCE_FIELDS
 
 MAX_ITEM = 64 * 1024
@@ -137,18 +137,10 @@ def lost(text: Text, wanted: Wanted, reason: str) -> Read:
 
 
 def _rows(text: Text, wanted: Wanted, seen: set[str]) -> Iterator[dict[str, Any]]:
-    words, repairs = decoded(text.content)
-    if text.problem or not words.strip():
-        yield failure(text.place, text.problem or "the text is empty", words, text.record)
-        return
-    try:
-        found, more = document(words)
-    except ValueError as error:
-        yield failure(text.place, f"not valid mmCIF: {gemmi_message(error)}", words, text.record)
-        return
-    if len(found) == 0:
-        yield failure(text.place, "the file has no data block", words, text.record)
-    for block in found:
+    blocks, repairs, unread = opened(text, "mmCIF")
+    if unread is not None:
+        yield unread
+    for block in blocks:
         seen.update(_column(tag) for tag in _tags(block))
         position = f"{text.place} data_{block.name}"
         try:
@@ -158,7 +150,7 @@ def _rows(text: Text, wanted: Wanted, seen: set[str]) -> Iterator[dict[str, Any]
             if wanted.residues:
                 yield from (shared | row for row in entry.residue_rows())
             else:
-                yield shared | entry.row() | {"file_name": text.file_name, "repairs": [*repairs, *more]}
+                yield shared | entry.row() | {"file_name": text.file_name, "repairs": repairs}
         except EntryError as error:
             yield failure(position, str(error), block.as_string(), text.record)
 

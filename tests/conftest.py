@@ -189,6 +189,23 @@ def lab_at():
     return Lab
 
 
+@pytest.fixture(scope="session")
+def publish() -> Callable[..., None]:
+    """Publishes the bundled sample of a dataset, or another source, in a house."""
+
+    def run(house: Any, name: str, source: Path | None = None) -> None:
+        from catalog.dataset import load_dataset
+        from dagster_project import curate
+
+        dataset = load_dataset(name)
+        where = curate.address(dataset, sample=source is None, override=source and str(source))
+        stage, report = curate.stage(house, dataset, curate.fetch(house, dataset, where), f"run-{name}")
+        assert report.passed, report.refusals()
+        curate.commit(house, dataset, stage)
+
+    return run
+
+
 class Curated(NamedTuple):
     """What one committed source came to: its rows as the query door gives them, and the report of its gates."""
 

@@ -32,16 +32,8 @@ NONCOMMERCIAL = {
 }
 
 
-def publish(house: curate.House, name: str, source: Path | None = None) -> None:
-    dataset = load_dataset(name)
-    where = curate.address(dataset, sample=source is None, override=source and str(source))
-    stage, report = curate.stage(house, dataset, curate.fetch(house, dataset, where), f"run-{name}")
-    assert report.passed, report.refusals()
-    curate.commit(house, dataset, stage)
-
-
 @pytest.fixture(scope="module")
-def house(tmp_path_factory) -> curate.House:
+def house(tmp_path_factory, publish) -> curate.House:
     house = curate.House(Settings.at(tmp_path_factory.mktemp("house")), clock=lambda: NOW)
     for name in NAMES:
         publish(house, name)

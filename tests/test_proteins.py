@@ -26,16 +26,8 @@ TODAY = NOW.date()
 NAMES = ("proteins/pdb", "proteins/pdb_on_hold", "proteins/alphafold")
 
 
-def publish(house: curate.House, name: str, source: Path | None = None) -> None:
-    dataset = load_dataset(name)
-    where = curate.address(dataset, sample=source is None, override=source and str(source))
-    stage, report = curate.stage(house, dataset, curate.fetch(house, dataset, where), f"run-{name}")
-    assert report.passed, report.refusals()
-    curate.commit(house, dataset, stage)
-
-
 @pytest.fixture(scope="module")
-def house(tmp_path_factory) -> curate.House:
+def house(tmp_path_factory, publish) -> curate.House:
     house = curate.House(Settings.at(tmp_path_factory.mktemp("house")), clock=lambda: NOW)
     for name in NAMES:
         publish(house, name)
@@ -110,7 +102,7 @@ def test_a_b_factor_and_a_confidence_never_stand_in_one_column(house):
     assert ask(said).fetchall() == [([organism], ["H9BRQ7"], "10.1126/science.aaf4901")]
 
 
-def test_the_alphafold_file_of_p29373_has_the_mean_that_alphafold_db_gives(tmp_path):
+def test_the_alphafold_file_of_p29373_has_the_mean_that_alphafold_db_gives(tmp_path, publish):
     if not ALPHAFOLD.exists():
         pytest.skip(f"{ALPHAFOLD} is not here")
     house = curate.House(Settings.at(tmp_path), clock=lambda: NOW)
