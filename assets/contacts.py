@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
@@ -17,6 +18,7 @@ NEAR = 0.6
 
 
 MOST_PAIRS = 1 << 20
+_WHOLE = 1.01  # occupancies that sum to no more than this alternate
 
 
 def shortest_contact(lattice: Floats, sites: Mapping[str, Any]) -> float | None:
@@ -55,23 +57,25 @@ def _closest(lattice: Floats, positions: Floats, shares: Floats, radii: Floats) 
     axis = int(spacings.argmax())
     order = np.argsort(positions[:, axis])
     positions, shares, radii = positions[order], shares[order], radii[order]
+    farthest = 2 * NEAR * float(radii.max())
+    shifts = _shifts(spacings, farthest)
+    least = min(NEAR, _to_own_images(shifts @ lattice, radii[2 * shares > _WHOLE]))
     along = positions[:, axis]
     around = np.concatenate([along, along + 1.0])  # the sites once more, in the next cell
-    farthest = 2 * NEAR * float(radii.max()) / spacings[axis]
     number = len(along)
-    after = np.minimum(np.searchsorted(around, along + farthest), np.arange(number) + number) - np.arange(number) - 1
-    ends = np.cumsum(after)
-    least = NEAR
-    for begin, end in _pieces(ends):
+    within = np.searchsorted(around, along + farthest / spacings[axis], side="right")
+    after = np.minimum(within, np.arange(number) + number) - np.arange(number) - 1
+    for begin, end in _pieces(np.cumsum(after), MOST_PAIRS // len(shifts)):
         counts = after[begin:end]
         near = np.repeat(np.arange(begin, end), counts)
         step = np.arange(len(near)) - np.repeat(np.cumsum(counts) - counts, counts)
         other = (near + step + 1) % number
-        both = shares[other] + shares[near] > 1.01
+        both = shares[other] + shares[near] > _WHOLE
         near, other = near[both], other[both]
         apart = positions[other] - positions[near]
         apart -= np.rint(apart)
-        squared = np.square(apart @ lattice).sum(axis=1)
+        images = (apart[:, None] + shifts).reshape(-1, 3) @ lattice
+        squared = np.square(images).sum(axis=1).reshape(len(apart), -1).min(axis=1)
         reach = radii[other] + radii[near]
         close = squared < (least * reach) ** 2
         if close.any():
@@ -79,11 +83,26 @@ def _closest(lattice: Floats, positions: Floats, shares: Floats, radii: Floats) 
     return least if least < NEAR else None
 
 
-def _pieces(ends: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-    """Ranges of sites that have at most some MOST_PAIRS neighbours together."""
+def _shifts(spacings: Floats, farthest: float) -> Floats:
+    """The cells ``(s, 3)`` around one in which a neighbour can be; only the cell itself, unless that is small."""
+    most = [0 if spacing > 2 * farthest else int(farthest / spacing + 0.5) for spacing in spacings]
+    return np.array(list(itertools.product(*(range(-number, number + 1) for number in most))), dtype=np.float64)
+
+
+def _to_own_images(shifts: Floats, radii: Floats) -> float:
+    """The smallest distance of a site to its own images, in units of its diameter."""
+    lengths = np.linalg.norm(shifts, axis=1)
+    lengths = lengths[lengths > 0]
+    if not len(lengths) or not len(radii) or not radii.max():
+        return NEAR
+    return float(lengths.min() / (2 * radii.max()))
+
+
+def _pieces(ends: npt.NDArray[np.int64], most: int) -> Iterator[tuple[int, int]]:
+    """Ranges of sites that have at most so many neighbours together, if each has fewer."""
     begin = 0
     while begin < len(ends):
         done = ends[begin - 1] if begin else 0
-        end = max(begin + 1, int(np.searchsorted(ends, done + MOST_PAIRS)))
+        end = max(begin + 1, int(np.searchsorted(ends, done + most)))
         yield begin, end
         begin = end
