@@ -75,7 +75,7 @@ def _closest(lattice: Floats, positions: Floats, shares: Floats, radii: Floats) 
         apart = positions[other] - positions[near]
         apart -= np.rint(apart)
         images = (apart[:, None] + shifts).reshape(-1, 3) @ lattice
-        squared = np.square(images).sum(axis=1).reshape(len(apart), -1).min(axis=1)
+        squared = np.square(images).sum(axis=1).reshape(len(apart), len(shifts)).min(axis=1)
         reach = radii[other] + radii[near]
         close = squared < (least * reach) ** 2
         if close.any():
