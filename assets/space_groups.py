@@ -8,7 +8,8 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import gemmi
@@ -41,7 +42,7 @@ class Found(NamedTuple):
     ``operations`` is None where the cell's origin or axes cannot be written in OPTIMADE's fractions; ``hall`` is None
     where no table lists the setting. ``letters`` holds the Wyckoff letter of each site. ``sequence`` names what each
     orbit holds, how many sites it has in a primitive cell and their site symmetry, without directions: it is the same
-    in every cell, setting and origin.
+    in every cell, setting and origin. ``standardised`` computes the cell in the standard setting.
     """
 
     number: int
@@ -50,7 +51,7 @@ class Found(NamedTuple):
     operations: list[str] | None
     letters: list[str]
     sequence: str
-    standardised: Standardised
+    standardised: Callable[[], Standardised]
 
 
 def space_group(lattice: Floats, positions: Floats, species: list[str], tolerance: float) -> Found | None:
@@ -80,10 +81,13 @@ def space_group(lattice: Floats, positions: Floats, species: list[str], toleranc
     cells = len(positions) / len(data.prim_std_cell.positions)
     sequence = _sequence(species, data.orbits, data.site_symmetry_symbols, cells)
     listed = None if operations is None else list(operations)
+    standardised = partial(_standardised, data, sorted(kinds))
+    return Found(data.number, hall, symbol, listed, list(data.wyckoffs), sequence, standardised)
+
+
+def _standardised(data: moyopy.MoyoDataset, names: list[str]) -> Standardised:
     cell = data.std_cell
-    names = sorted(kinds)
-    standard = Standardised(np.array(cell.basis), np.array(cell.positions), [names[kind - 1] for kind in cell.numbers])
-    return Found(data.number, hall, symbol, listed, list(data.wyckoffs), sequence, standard)
+    return Standardised(np.array(cell.basis), np.array(cell.positions), [names[kind - 1] for kind in cell.numbers])
 
 
 @lru_cache(maxsize=4096)

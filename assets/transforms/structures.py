@@ -213,7 +213,7 @@ def _symmetry(
 ) -> dict[str, Any]:
     positions, names = sites["fractional_site_positions"], sites["species_at_sites"]
     found = space_group(cell.lattice, positions, names, options.symmetry_tolerance)
-    standard = found.standardised if found and options.standardised else None
+    standard = found.standardised() if found and options.standardised else None
     number, symbol = _declared(row, cell)
     return {
         "space_group_it_number": found and found.number,
