@@ -70,9 +70,9 @@ TABLE = f"# A title\n#\n{LINE}\nid\tvalue\n# All rights reserved\n1\tCC0\n"
         TABLE.encode(),
         TABLE.replace("\n", "\r\n").encode(),
         b"\xef\xbb\xbf" + TABLE.encode(),
-        gzip.compress(TABLE.encode()),
-        gzip.compress(TABLE[:20].encode()) + gzip.compress(TABLE[20:].encode()),
-        gzip.compress(TABLE.encode() * 4000)[:2000],
+        gzip.compress(TABLE.encode(), mtime=0),
+        gzip.compress(TABLE[:20].encode(), mtime=0) + gzip.compress(TABLE[20:].encode(), mtime=0),
+        gzip.compress(TABLE.encode() * 4000, mtime=0)[:2000],
         TABLE.encode() + b"\xff\xfe\x00" * 100,
     ],
 )
