@@ -18,6 +18,7 @@ NEAR = 0.6
 
 
 MOST_PAIRS = 1 << 20
+THINNEST = 10  # cells that are looked at to either side; where more could hold a neighbour, no density is of matter
 _WHOLE = 1.01  # occupancies that sum to no more than this alternate
 
 
@@ -85,7 +86,7 @@ def _closest(lattice: Floats, positions: Floats, shares: Floats, radii: Floats) 
 
 def _shifts(spacings: Floats, farthest: float) -> Floats:
     """The cells ``(s, 3)`` around one in which a neighbour can be; only the cell itself, unless that is small."""
-    most = [0 if spacing > 2 * farthest else int(farthest / spacing + 0.5) for spacing in spacings]
+    most = [0 if spacing > 2 * farthest else min(THINNEST, int(farthest / spacing + 0.5)) for spacing in spacings]
     return np.array(list(itertools.product(*(range(-number, number + 1) for number in most))), dtype=np.float64)
 
 
