@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import pyarrow as pa
 
-from assets.cif_blocks import MAX_RAW, Read, Text, Wanted, lost, read_texts
+from assets.cif_blocks import MAX_RAW, Read, Text
 from assets.isolated import Lost, isolated_lists
 from assets.members import DAMAGED, damaged, members
 from assets.readers import SOURCE_FIELDS
@@ -54,14 +54,30 @@ def gathered(given: Iterator[Text], wanted: What) -> Iterator[list[tuple[Text, W
         yield some
 
 
-def records(given: Iterator[Text], wanted: Wanted, seen: set[str]) -> Iterator[pa.RecordBatch]:
-    """The data blocks of texts as records, parsed in processes of their own; all data names are added to ``seen``."""
+def records(
+    given: Iterator[Text],
+    wanted: What,
+    seen: set[str],
+    read: Callable[[list[tuple[Text, What]]], Read],
+    lost: Callable[[Text, What, str], Read],
+    rows: int = LIST,
+) -> Iterator[pa.RecordBatch]:
+    """The records of texts, parsed in processes of their own and numbered; all data names are added to ``seen``.
+
+    Args:
+        given: the texts.
+        wanted: what is wanted of each.
+        seen: takes up the names.
+        read: parses some of them; named in a module.
+        lost: makes the record of a text that was not survived.
+        rows: of a batch at most.
+    """
     number = 0
-    for some, answer in isolated_lists(read_texts, gathered(given, wanted)):
-        found: Read = lost(*some[0], answer.reason) if isinstance(answer, Lost) else answer
+    for some, answer in isolated_lists(read, gathered(given, wanted)):
+        found = lost(*some[0], answer.reason) if isinstance(answer, Lost) else answer
         seen.update(found.seen)
-        for start in range(0, found.batch.num_rows, LIST):
-            batch = found.batch.slice(start, LIST)
+        for start in range(0, found.batch.num_rows, rows):
+            batch = found.batch.slice(start, rows)
             ordinals = pa.array(range(number, number + batch.num_rows), pa.int64())
             yield batch.set_column(0, SOURCE_FIELDS[0], ordinals)
             number += batch.num_rows

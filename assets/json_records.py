@@ -10,6 +10,9 @@ from typing import IO, Any, NamedTuple
 import ijson
 import orjson
 
+from assets.members import DAMAGED, damaged, members, unpacked
+from catalog.records import Snapshot
+
 MAX_LINE = 64 << 20
 """Bytes; a longer line is one record that cannot be read."""
 
@@ -23,6 +26,26 @@ class Document(NamedTuple):
     value: Any
     problem: str = ""
     raw: str = ""
+
+
+def placed_documents(snapshot: Snapshot, keyed: bool = False) -> Iterator[tuple[str, str | None, Document]]:
+    """The records of all JSON files of a snapshot: where each stands, its key if the files are keyed, and itself.
+
+    Raises:
+        SourceError: a file or an archive is damaged (while iterating).
+    """
+    for member in members(snapshot, _is_json):
+        stream = unpacked(member.stream)
+        found = keyed_documents(stream) if keyed else ((None, document) for document in documents(stream))
+        try:
+            for key, document in found:
+                yield f"{member.place} {document.place}".strip(), key, document
+        except DAMAGED as error:
+            raise damaged(member.place, error) from error
+
+
+def _is_json(name: str) -> bool:
+    return name.lower().removesuffix(".gz").endswith((".json", ".jsonl", ".ndjson"))
 
 
 def documents(stream: IO[bytes]) -> Iterator[Document]:

@@ -379,7 +379,7 @@ def test_a_flat_loop_that_never_ends_is_one_record(tmp_path):
 def test_a_text_that_kills_its_parser_is_lost_alone(tmp_path, monkeypatch):
     """The worker reads the module anew, so that the deadly text must be one that real code dies of: too large a one."""
     monkeypatch.setattr(cif_texts, "LIST_BYTES", 1 << 40)
-    monkeypatch.setattr(cif_texts, "read_texts", read_or_die)
+    monkeypatch.setattr(cif, "read_texts", read_or_die)
     paths = [written(tmp_path, f"{n}.cif", SALT.replace("data_salt", f"data_{n}")) for n in ("a", "deadly", "z")]
     found = rows(snapshot(*paths))
     assert [found[0]["_error"], found[2]["_error"]] == [None, None]

@@ -22,7 +22,7 @@ from pathlib import Path
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
-from assets.cif_blocks import NUMBERS, STRUCTURE, TEXTS, Text, Wanted, schema
+from assets.cif_blocks import NUMBERS, STRUCTURE, TEXTS, Text, Wanted, lost, read_texts, schema
 from assets.cif_texts import MAX_TEXT, records, texts
 from assets.members import DAMAGED, damaged, unpacked
 from assets.readers import SOURCE_FIELDS
@@ -65,7 +65,7 @@ def _batches(snapshot: Snapshot, options: Options, wanted: Wanted) -> Iterator[p
     seen: set[str] = set()
     given = texts(snapshot) if options.text_column is None else _cells(snapshot, options, wanted.beside)
     some = False
-    for batch in records(given, wanted, seen):
+    for batch in records(given, wanted, seen, read_texts, lost):
         some = True
         yield batch
     if not some:

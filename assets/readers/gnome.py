@@ -18,7 +18,7 @@ from typing import IO
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
-from assets.cif_blocks import STRUCTURE, Text, Wanted, schema
+from assets.cif_blocks import STRUCTURE, Text, Wanted, lost, read_texts, schema
 from assets.cif_texts import MAX_TEXT, records
 from assets.members import DAMAGED, damaged
 from assets.readers import SOURCE_FIELDS
@@ -61,7 +61,7 @@ def read(snapshot: Snapshot, options: Options, columns: Collection[str]) -> pa.R
 
 
 def _batches(snapshot: Snapshot, options: Options, wanted: Wanted) -> Iterator[pa.RecordBatch]:
-    for batch in records(_texts(snapshot, options, wanted.beside), wanted, set()):
+    for batch in records(_texts(snapshot, options, wanted.beside), wanted, set(), read_texts, lost):
         for name, column in (("space_group_it_number", _NUMBER), ("space_group_name_h-m", _SYMBOL)):
             if column in wanted.beside:
                 place = batch.schema.get_field_index(name)

@@ -14,8 +14,7 @@ from typing import Any
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
-from assets.json_records import MAX_RAW, Document, at, documents, keyed_documents, paths, text
-from assets.members import DAMAGED, damaged, members, unpacked
+from assets.json_records import MAX_RAW, Document, at, paths, placed_documents, text
 from assets.readers import SOURCE_FIELDS
 from catalog.errors import HarmoniseError, SourceError
 from catalog.records import Snapshot
@@ -65,17 +64,11 @@ def _batches(snapshot: Snapshot, options: Options, wanted: list[str], schema: pa
 
 def _rows(snapshot: Snapshot, options: Options, wanted: list[str], seen: set[str]) -> Iterator[dict[str, Any]]:
     looked = 0
-    for member in members(snapshot, _is_json):
-        stream = unpacked(member.stream)
-        found = keyed_documents(stream) if options.keyed else ((None, document) for document in documents(stream))
-        try:
-            for key, document in found:
-                yield {"_position": f"{member.place} {document.place}".strip(), **_row(key, document, wanted)}
-                if looked < _LOOKED_AT and isinstance(document.value, Mapping):
-                    looked += 1
-                    seen.update(paths(document.value))
-        except DAMAGED as error:
-            raise damaged(member.place, error) from error
+    for position, key, document in placed_documents(snapshot, options.keyed):
+        yield {"_position": position, **_row(key, document, wanted)}
+        if looked < _LOOKED_AT and isinstance(document.value, Mapping):
+            looked += 1
+            seen.update(paths(document.value))
 
 
 def _row(key: str | None, document: Document, wanted: list[str]) -> dict[str, Any]:
@@ -85,7 +78,3 @@ def _row(key: str | None, document: Document, wanted: list[str]) -> dict[str, An
     problem = document.problem or "the record is no JSON object"
     raw = (document.raw or text(record) or "").encode(errors="replace")[:MAX_RAW].decode(errors="ignore")
     return {"_record": key, "_error": problem, "_raw": raw}
-
-
-def _is_json(name: str) -> bool:
-    return name.lower().removesuffix(".gz").endswith((".json", ".jsonl", ".ndjson"))

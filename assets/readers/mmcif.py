@@ -8,6 +8,7 @@ underscore for the dot (``struct_title``), as text; ``?`` and ``.`` are null, an
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Iterator
 from difflib import get_close_matches
 from typing import Literal
@@ -15,9 +16,7 @@ from typing import Literal
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
-from assets.cif_blocks import Read
-from assets.cif_texts import gathered, texts
-from assets.isolated import Lost, isolated_lists
+from assets.cif_texts import records, texts
 from assets.mmcif_blocks import ENTRIES, RESIDUES, Wanted, lost, read_texts, schema
 from assets.readers import SOURCE_FIELDS
 from catalog.errors import HarmoniseError, SourceError
@@ -49,18 +48,12 @@ def read(snapshot: Snapshot, options: Options, columns: Collection[str]) -> pa.R
 
 def _batches(snapshot: Snapshot, wanted: Wanted) -> Iterator[pa.RecordBatch]:
     seen: set[str] = set()
-    number = files = 0
-    for some, answer in isolated_lists(read_texts, gathered(texts(snapshot), wanted)):
-        files += len(some)
-        found: Read = lost(*some[0], answer.reason) if isinstance(answer, Lost) else answer
-        seen.update(found.seen)
-        for start in range(0, found.batch.num_rows, _ROWS[wanted.residues]):
-            batch = found.batch.slice(start, _ROWS[wanted.residues])
-            ordinals = pa.array(range(number, number + batch.num_rows), pa.int64())
-            yield batch.set_column(0, SOURCE_FIELDS[0], ordinals)
-            number += batch.num_rows
-    if not files:
+    given = texts(snapshot)
+    first = next(given, None)
+    if first is None:
         raise SourceError(f"{snapshot.uri} holds no mmCIF", "expected files named *.cif or *.cif.gz, or a zip or tar")
+    rows = _ROWS[wanted.residues]
+    yield from records(itertools.chain([first], given), wanted, seen, read_texts, lost, rows)
     for name in sorted(set(wanted.names) - seen):
         meant = get_close_matches(name, sorted(seen), n=1, cutoff=0.92)
         if meant:

@@ -17,8 +17,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
 from assets.cell_records import Found, batches, group_number, wanted_columns
-from assets.json_records import Document, at, documents, paths, text
-from assets.members import DAMAGED, damaged, members, unpacked
+from assets.json_records import Document, at, paths, placed_documents, text
 from assets.unit_cells import CellError, cell, fractional, lattice, vectors
 from catalog.records import Snapshot
 
@@ -40,21 +39,13 @@ def read(snapshot: Snapshot, options: Options, columns: Collection[str]) -> pa.R
 
 def _found(snapshot: Snapshot, wanted: list[str], seen: set[str]) -> Iterator[Found]:
     looked = 0
-    for member in members(snapshot, _is_json):
-        try:
-            for document in documents(unpacked(member.stream)):
-                found = _structure(f"{member.place} {document.place}".strip(), document, wanted)
-                if found is not None:
-                    yield found
-                    if looked < _LOOKED_AT and isinstance(document.value, Mapping):
-                        looked += 1
-                        seen.update(paths(_attributes(document.value)), paths(document.value))
-        except DAMAGED as error:
-            raise damaged(member.place, error) from error
-
-
-def _is_json(name: str) -> bool:
-    return name.lower().removesuffix(".gz").endswith((".json", ".jsonl", ".ndjson"))
+    for position, _, document in placed_documents(snapshot):
+        found = _structure(position, document, wanted)
+        if found is not None:
+            yield found
+            if looked < _LOOKED_AT and isinstance(document.value, Mapping):
+                looked += 1
+                seen.update(paths(_attributes(document.value)), paths(document.value))
 
 
 def _structure(position: str, document: Document, wanted: list[str]) -> Found | None:

@@ -19,8 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from assets.asymmetric_units import lattice_vectors
 from assets.cell_records import Found, batches, group_number, volume, wanted_columns
 from assets.crystal_sites import StructureError
-from assets.json_records import Document, at, documents, paths, text
-from assets.members import DAMAGED, damaged, members, unpacked
+from assets.json_records import Document, at, paths, placed_documents, text
 from assets.unit_cells import CellError, cell, fractional, lattice, species, vectors
 from catalog.records import Snapshot
 
@@ -42,19 +41,11 @@ def read(snapshot: Snapshot, options: Options, columns: Collection[str]) -> pa.R
 
 def _found(snapshot: Snapshot, wanted: list[str], seen: set[str]) -> Iterator[Found]:
     looked = 0
-    for member in members(snapshot, _is_json):
-        try:
-            for document in documents(unpacked(member.stream)):
-                yield _record(f"{member.place} {document.place}".strip(), document, wanted)
-                if looked < _LOOKED_AT and isinstance(document.value, Mapping):
-                    looked += 1
-                    seen.update(paths(document.value))
-        except DAMAGED as error:
-            raise damaged(member.place, error) from error
-
-
-def _is_json(name: str) -> bool:
-    return name.lower().removesuffix(".gz").endswith((".json", ".jsonl", ".ndjson"))
+    for position, _, document in placed_documents(snapshot):
+        yield _record(position, document, wanted)
+        if looked < _LOOKED_AT and isinstance(document.value, Mapping):
+            looked += 1
+            seen.update(paths(document.value))
 
 
 def _record(position: str, document: Document, wanted: list[str]) -> Found:
