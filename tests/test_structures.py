@@ -394,6 +394,10 @@ def test_water_and_hydroxyl_labels_carry_their_hydrogens():
     assert structures.structure(record(with_sites))["chemical_formula_reduced"] == "HO"
 
 
+def test_a_negative_occupancy_is_refused():
+    assert "'C' has occupancy -0.5; expected 0 to 1" in problem(record([("C1", "C", 0.0, 0.0, 0.0, -0.5)]))
+
+
 def test_only_hydrogens_may_lack_a_position():
     atoms = [("O1", "O", 0.0, 0.0, 0.0, None), ("H1", "H", None, None, None, None)]
     assert structures.structure(record(atoms))["structure_features"] == ["implicit_atoms"]
