@@ -130,14 +130,13 @@ class _Numbers:
         counts = re.compile(r"\s*(\d+)\s+(\d+)\s*(?:\n|$)").match(self._text, self._at)
         if counts is None:
             if self._text[self._at :].strip():
-                line = self._text.count(chr(10), 0, self._at) + 2
-                raise GeqdskError(
-                    f"line {line}: more numbers than a grid of this size has, or no sizes of the outlines"
-                )
+                raise GeqdskError(f"line {self._line()}: more numbers than this grid has, or no sizes of the outlines")
             return np.empty((0, 2)), np.empty((0, 2))
         self._at = counts.end()
-        found = [
-            self.take(2 * int(number), what)
-            for number, what in zip(counts.groups(), ("rbbbs, zbbbs", "rlim, zlim"), strict=True)
-        ]
-        return found[0].reshape(-1, 2), found[1].reshape(-1, 2)
+        boundary = self.take(2 * int(counts[1]), "rbbbs, zbbbs")
+        return boundary.reshape(-1, 2), self.take(2 * int(counts[2]), "rlim, zlim").reshape(-1, 2)
+
+    def _line(self) -> int:
+        """The line of what comes next, counted from 1 with the header."""
+        ahead = len(self._text[self._at :]) - len(self._text[self._at :].lstrip())
+        return self._text.count("\n", 0, self._at + ahead) + 2
