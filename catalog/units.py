@@ -16,7 +16,7 @@ UNITS = (
     "kg", "g", "dalton", "kg/m^3", "g/cm^3", "mol",
     # electricity and magnetism
     "A", "mA", "kA", "MA", "V", "mV", "kV", "ohm", "mohm", "T", "mT", "gauss", "Wb", "mWb", "Wb/rad",
-    "T*m", "A/m^2", "C", "F", "H", "S",
+    "T*m", "T.m", "T^2.m^2.Wb^-1", "Pa.Wb^-1", "A/m^2", "C", "F", "H", "S",
     # energy, power, pressure, force, temperature
     "J", "kJ", "MJ", "eV", "meV", "keV", "MeV", "rydberg", "hartree", "kJ/mol", "kcal/mol",
     "W", "mW", "kW", "MW", "W/m^2", "Pa", "kPa", "MPa", "GPa", "bar", "kbar", "atm", "N",
@@ -53,7 +53,8 @@ def conversion(source: str, target: str) -> tuple[float, float]:
 
     registry = _registry()
     try:
-        here, there = (_PINT.get(unit, unit) for unit in (source, target))
+        # IMAS writes a product with a dot.
+        here, there = (_PINT.get(unit, unit.replace(".", "*")) for unit in (source, target))
         at_zero, at_one = (registry.Quantity(value, here).to(there).magnitude for value in map(Fraction, (0, 1)))
     except pint.UndefinedUnitError as error:
         raise ValueError(f"unit {error.unit_names!r} is not known") from None

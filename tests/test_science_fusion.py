@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import polars as pl
 import pytest
+import solovev
 
+from assets.readers.geqdsk import Options, read
+from assets.transforms.equilibria import transform
+from catalog.records import Snapshot, SourceFile, utc_now
 from catalog.table import load_table
 from validations.science import fusion, science_checks
 
@@ -29,7 +33,7 @@ def verdict(check: str, good: dict, **changes) -> bool | None:
     return holds[1]
 
 
-@pytest.mark.parametrize("name", ["fusion.signals", "fusion.shots"])
+@pytest.mark.parametrize("name", ["fusion.signals", "fusion.shots", "fusion.equilibria"])
 def test_every_check_that_a_table_names_exists_and_gives_its_reason(name):
     for check in load_table(name).science:
         assert (science_checks()[check].__doc__ or "").splitlines()[0].endswith(".")
@@ -87,6 +91,77 @@ def test_a_shot_is_judged(check, changes, holds):
     assert verdict(check, SHOT, **changes) is holds
 
 
+R, Z = [4.0, 5.0, 6.0, 7.0, 8.0], [-2.0, -1.0, 0.0, 1.0, 2.0]
+EQUILIBRIUM = {
+    "ip": -8.5e6,
+    "b0": -12.2,
+    "q_95": -3.1,
+    "beta_pol": 0.8,
+    "beta_tor": None,
+    "beta_tor_norm": 1.8,
+    "li_3": 0.9,
+    "psi_axis": 1.0,
+    "psi_boundary": -3.0,
+    "magnetic_axis_r": 6.0,
+    "magnetic_axis_z": 0.0,
+    "grid_r": R,
+    "grid_z": Z,
+    "grid_psi": [[1.0 - (r - 6.0) ** 2 - z**2 for z in Z] for r in R],
+    "boundary_r": [4.0, 6.0, 8.0, 6.0],
+    "boundary_z": [0.0, 1.9, 0.0, -1.9],
+}
+
+
+def grid(*changes: tuple[int, int, float]) -> list[list[float]]:
+    changed = [list(line) for line in EQUILIBRIUM["grid_psi"]]
+    for r, z, value in changes:
+        changed[r][z] = value
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("check", "changes", "holds"),
+    [
+        ("equilibrium_current_is_plausible", {"ip": 0.0}, False),
+        ("equilibrium_current_is_plausible", {"ip": 2.1e7}, False),
+        ("equilibrium_current_is_plausible", {"b0": 20.5}, False),
+        ("safety_factor_is_plausible", {"q_95": 1.2}, False),
+        ("safety_factor_is_plausible", {"q_95": -200.0}, False),
+        ("safety_factor_is_plausible", {"q_95": None}, None),
+        ("betas_and_inductance_are_plausible", {"beta_pol": 12.0}, False),
+        ("betas_and_inductance_are_plausible", {"beta_tor": 3.0}, False),
+        ("betas_and_inductance_are_plausible", {"beta_tor_norm": -1.0}, False),
+        ("betas_and_inductance_are_plausible", {"li_3": 0.01}, False),
+        ("betas_and_inductance_are_plausible", {"li_3": None, "beta_pol": None}, True),
+        ("psi_fills_its_grid", {"grid_r": R[:-1]}, False),
+        ("psi_fills_its_grid", {"grid_z": Z[:-1]}, False),
+        ("psi_fills_its_grid", {"grid_psi": grid((0, 0, NAN))}, False),
+        ("boundary_lies_on_the_grid", {"boundary_r": [3.9, 6.0, 8.0, 6.0]}, False),
+        ("boundary_lies_on_the_grid", {"boundary_z": [0.0, 2.1, 0.0, -1.9]}, False),
+        ("boundary_lies_on_the_grid", {"magnetic_axis_r": 8.5}, False),
+        ("psi_is_monotone_from_axis_to_boundary", {"psi_axis": 2.0}, False),
+        ("psi_is_monotone_from_axis_to_boundary", {"psi_boundary": 5.0}, False),
+        ("psi_is_monotone_from_axis_to_boundary", {"grid_psi": grid((3, 2, -3.5))}, False),
+        ("psi_is_monotone_from_axis_to_boundary", {"grid_psi": grid((1, 2, -3.5))}, False),
+        ("psi_is_monotone_from_axis_to_boundary", {"boundary_r": None}, None),
+    ],
+)
+def test_an_equilibrium_is_judged(check, changes, holds):
+    assert verdict(check, EQUILIBRIUM, **changes) is holds
+
+
+@pytest.mark.parametrize("check", load_table("fusion.equilibria").science)
+def test_an_analytic_equilibrium_holds_in_all(tmp_path, check):
+    path = tmp_path / "made.geqdsk"
+    path.write_text(solovev.geqdsk(3, size=65))
+    file = SourceFile(name=path.name, path=path, size=1, sha256="0" * 64)
+    snapshot = Snapshot(
+        dataset="x", uri="x", origin="source", sha256="0", validator="", size=1, fetched_at=utc_now(), files=(file,)
+    )
+    (batch,) = read(snapshot, Options(device="M"), ())
+    assert science_checks()[check](pl.from_arrow(transform(batch))).to_list() == [True]
+
+
 def test_the_fusion_checks_are_all_used():
-    used = {*load_table("fusion.signals").science, *load_table("fusion.shots").science}
+    used = {check for name in ("signals", "shots", "equilibria") for check in load_table(f"fusion.{name}").science}
     assert used == {name for name, check in science_checks().items() if check.__module__ == fusion.__name__}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
+import numpy as np
 import polars as pl
 
 from catalog.standards import imas_units
@@ -12,6 +14,9 @@ from validations.science import science_check
 MAX_PLASMA_CURRENT = 20e6  # A; ITER's is 15 MA
 MAX_FIELD = 20.0  # T; on the magnetic axis SPARC has 12 T
 MAX_DURATION = 1000.0  # s
+LEAST_Q_95 = 1.5  # at 2 and below a tokamak's plasma is rarely stable
+MOST_Q_95 = 100.0
+ON_AXIS = 0.05  # of the flux between axis and boundary, by which the grid's flux on the axis may differ
 EMPTY = 1e30  # IMAS writes -9e40 for a real number that is not there
 
 _PLASMA_CURRENTS = (
@@ -121,3 +126,83 @@ def plasma_duration_is_plausible(frame: pl.DataFrame) -> pl.Series:
 def pulse_has_signals(frame: pl.DataFrame) -> pl.Series:
     """A pulse must have at least one signal."""
     return frame["signals"] > 0
+
+
+@science_check
+def equilibrium_current_is_plausible(frame: pl.DataFrame) -> pl.Series:
+    """The plasma current must be below 20 MA and the vacuum field below 20 T, and neither 0."""
+    current = (frame["ip"].abs() < MAX_PLASMA_CURRENT) & (frame["ip"] != 0)
+    return current & (frame["b0"].abs() < MAX_FIELD) & (frame["b0"] != 0)
+
+
+@science_check
+def safety_factor_is_plausible(frame: pl.DataFrame) -> pl.Series:
+    """The magnitude of q at 95 % of the flux must be above 1.5 and below 100."""
+    return (frame["q_95"].abs() > LEAST_Q_95) & (frame["q_95"].abs() < MOST_Q_95)
+
+
+@science_check
+def betas_and_inductance_are_plausible(frame: pl.DataFrame) -> pl.Series:
+    """Where given, beta_pol must be in [0, 10], beta_tor in [0, 1], beta_tor_norm in [0, 15], li_3 in [0.1, 5]."""
+    ranges = {"beta_pol": (0, 10), "beta_tor": (0, 1), "beta_tor_norm": (0, 15), "li_3": (0.1, 5)}
+    held = [pl.col(name).is_between(*limits).fill_null(True) for name, limits in ranges.items()]
+    return frame.select(pl.all_horizontal(held)).to_series()
+
+
+@science_check
+def psi_fills_its_grid(frame: pl.DataFrame) -> pl.Series:
+    """There must be a list of fluxes for each radius of the grid, and in each a finite flux for each height."""
+    lines = pl.col("grid_psi").list.len() == pl.col("grid_r").list.len()
+    heights = pl.col("grid_psi").list.eval(pl.element().list.len())
+    even = (heights.list.min() == pl.col("grid_z").list.len()) & (heights.list.max() == pl.col("grid_z").list.len())
+    finite = pl.col("grid_psi").list.eval(pl.element().list.eval(pl.element().is_finite()).list.all()).list.all()
+    return frame.select(lines & even & finite).to_series()
+
+
+@science_check
+def boundary_lies_on_the_grid(frame: pl.DataFrame) -> pl.Series:
+    """The plasma's boundary and its magnetic axis must lie within the grid of psi, and the axis within the boundary."""
+    held = []
+    for axis in ("r", "z"):
+        grid, outline, middle = pl.col(f"grid_{axis}"), pl.col(f"boundary_{axis}"), pl.col(f"magnetic_axis_{axis}")
+        held += [outline.list.min() >= grid.list.min(), outline.list.max() <= grid.list.max()]
+        held += [middle > outline.list.min(), middle < outline.list.max()]
+    return frame.select(pl.all_horizontal(held)).to_series()
+
+
+@science_check
+def psi_is_monotone_from_axis_to_boundary(frame: pl.DataFrame) -> pl.Series:
+    """Psi must be psi_axis on the axis, to 5 %, and on its height change one way only up to the boundary."""
+    names = ("grid_r", "grid_z", "grid_psi", "boundary_r", "boundary_z")
+    needed = [*names, "psi_axis", "psi_boundary", "magnetic_axis_r", "magnetic_axis_z"]
+    return pl.Series([_is_monotone(row) for row in frame.select(needed).iter_rows(named=True)], dtype=pl.Boolean)
+
+
+def _is_monotone(row: dict[str, Any]) -> bool | None:
+    if (
+        any(row[name] is None for name in row)
+        or min(len(row["boundary_r"]), len(row["grid_r"]), len(row["grid_z"])) < 3
+    ):
+        return None
+    r, z = np.array(row["grid_r"]), np.array(row["grid_z"])
+    if len(row["grid_psi"]) != len(r) or any(len(line) != len(z) for line in row["grid_psi"]):
+        return None
+    span = row["psi_boundary"] - row["psi_axis"]
+    place = [(np.interp(row["magnetic_axis_z"], z, line) - row["psi_axis"]) / span for line in row["grid_psi"]]
+    if abs(np.interp(row["magnetic_axis_r"], r, place)) > ON_AXIS:
+        return False
+    inner, outer = _crossings(row)
+    # On a coarse grid the points beside the axis may both be near its flux.
+    outward, inward = (r >= row["magnetic_axis_r"]) & (r <= outer), (r <= row["magnetic_axis_r"]) & (r >= inner)
+    flux = np.array(place)
+    return bool((np.diff(flux[outward]) > 0).all() and (np.diff(flux[inward]) < 0).all())
+
+
+def _crossings(row: dict[str, Any]) -> tuple[float, float]:
+    """Where the boundary has the height of the axis, within and without: the outline's nearest points there."""
+    r = np.array(row["boundary_r"])
+    away = np.abs(np.array(row["boundary_z"]) - row["magnetic_axis_z"])
+    outside = r > row["magnetic_axis_r"]
+    if outside.all() or not outside.any():
+        return row["magnetic_axis_r"], row["magnetic_axis_r"]
+    return float(r[~outside][away[~outside].argmin()]), float(r[outside][away[outside].argmin()])
