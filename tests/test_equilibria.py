@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ import solovev
 from pydantic import ValidationError
 
 from assets.geqdsk import equilibrium
+from assets.readers import imas
 from assets.readers.geqdsk import Options, read
-from assets.transforms.equilibria import READS, transform
+from assets.transforms.equilibria import READS, current_around, transform
 from catalog.dataset import load_dataset
 from catalog.errors import HarmoniseError, SourceError
 from catalog.query import Door
@@ -153,6 +155,83 @@ def test_what_is_broken_is_one_record_that_says_why(tmp_path, text, options, say
     assert says in first["_error"]
     assert first["_position"] == "broken.geqdsk"
     assert second["_error"] is None
+
+
+def of_tree(path: Path) -> list[dict[str, Any]]:
+    found = imas.read(snapshot(path), imas.Options(records="equilibria"), ())
+    return [row for batch in found for row in transform(batch).to_pylist()]
+
+
+def test_the_equilibria_of_vest_are_in_cocos_11_as_they_say():
+    given = imas.read(snapshot(real("vest/omas.json.gz")), imas.Options(records="equilibria"), ()).read_all()
+    around = [row["ip"] / current_around(row) for row in given.to_pylist()]
+    assert around == pytest.approx([1 / (2 * np.pi)] * 3, rel=0.002)
+    found = of_tree(real("vest/omas.json.gz"))
+    assert [(row["device"], row["pulse"], row["time"]) for row in found] == [
+        ("VEST", 39915, time) for time in (0.316, 0.317, 0.318)
+    ]
+    assert [row["_winnow_cocos_candidates"] for row in found] == [[11, 12]] * 3
+    for row, before in zip(found, given.to_pylist(), strict=True):
+        assert row["psi_axis"] == -before["psi_axis"]
+        assert row["ip"] == before["ip"]
+        assert row["q_axis"] == pytest.approx(before["profiles_q"][0])
+
+
+def tree(**changes: Any) -> dict[str, Any]:
+    sound = equilibrium(solovev.geqdsk(17))
+    one = {
+        "time": 0.5,
+        "global_quantities": {
+            "ip": sound.current,
+            "psi_magnetic_axis": sound.simag,
+            "psi_boundary": sound.sibry,
+            "magnetic_axis": {"r": sound.rmaxis, "z": sound.zmaxis},
+        },
+        "profiles_1d": {
+            "psi": np.linspace(sound.simag, sound.sibry, 33).tolist(),
+            "q": sound.qpsi.tolist(),
+        },
+        "profiles_2d": [
+            {
+                "grid_type": {"index": 1},
+                "grid": {"dim1": sound.r.tolist(), "dim2": sound.z.tolist()},
+                "psi": sound.psirz.T.tolist(),
+            }
+        ],
+        "boundary": {"outline": {"r": sound.boundary[:, 0].tolist(), "z": sound.boundary[:, 1].tolist()}},
+    }
+    field = {"r0": sound.rcentr, "b0": [sound.bcentr, sound.bcentr]}
+    who = {"data_entry": {"machine": "M", "pulse": 7}}
+    slices = [{**one, **changes}, one]
+    return {"dataset_description": who, "equilibrium": {"time_slice": slices, "vacuum_toroidal_field": field}}
+
+
+def test_a_tree_and_a_file_of_one_equilibrium_give_one_row(tmp_path):
+    (from_file,) = rows(made(tmp_path, solovev.geqdsk(17)), cocos=17)
+    from_tree = of_tree(made(tmp_path, json.dumps(tree()), "tree.json"))[0]
+    names = [*GLOBAL, "r0", "cocos", "grid_r", "grid_z", "boundary_r", "magnetic_axis_r", "profiles_q"]
+    for name in names:
+        assert from_tree[name] == pytest.approx(from_file[name], rel=1e-9, abs=1e-9), name
+    np.testing.assert_allclose(from_tree["grid_psi"], from_file["grid_psi"])
+    np.testing.assert_allclose(from_tree["profiles_psi_norm"], from_file["profiles_psi_norm"], atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"profiles_1d": {"q": "high"}}, "profiles_1d.q holds no numbers"),
+        ({"profiles_1d": {"q": [[1.0]]}}, "profiles_1d.q has 2 dimensions where 1 were expected"),
+        ({"boundary": {"outline": {"r": [[1], [1, 2]]}}}, "boundary.outline.r holds no numbers, or lists of unequal"),
+        ({"profiles_1d": {"psi": [0.0, 1.0], "q": [1.0]}}, "profiles_q has 1 values on 2 points"),
+        ({"profiles_2d": [{"psi": [[1.0]], "grid": {"dim1": [1.0, 2.0], "dim2": [1.0]}}]}, "psi is no grid of 2 by 1"),
+        ({"global_quantities": {}}, "ip is None"),
+    ],
+)
+def test_a_time_slice_that_is_broken_is_one_record_that_says_why(tmp_path, changes, says):
+    first, second = of_tree(made(tmp_path, json.dumps(tree(**changes)), "tree.json"))
+    assert says in first["_error"]
+    assert first["_record"] == "M/7/equilibrium.time_slice[0]"
+    assert (second["_error"], second["time"]) == (None, 0.5)
 
 
 def test_options_and_columns_that_there_are_not_are_refused(tmp_path):

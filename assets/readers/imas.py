@@ -7,6 +7,7 @@ What becomes a record depends on ``Options.records``:
   gathered over the slices that have it into one signal, ``equilibrium.time_slice[:].global_quantities.ip``;
   if its shape differs between slices (a plasma boundary), each slice is a signal of its own with one time,
   so that nothing is padded.
+- ``equilibria``: one record for every slice of ``equilibrium.time_slice``.
 - ``shots``: one record for the file: what it says of the pulse, and the traces that a summary follows from.
 
 Static numbers (positions, resistances, geometry), times themselves and the free-form ``code.parameters`` are
@@ -26,6 +27,8 @@ import orjson
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
+from assets.equilibrium_records import EQUILIBRIUM
+from assets.imas_equilibria import equilibria
 from assets.imas_tree import RAW_LIMIT, Record, Tree, at, first, signals
 from assets.readers import SOURCE_FIELDS
 from catalog.errors import HarmoniseError, SourceError
@@ -49,6 +52,7 @@ _COLUMNS: dict[str, dict[str, pa.DataType]] = {
         "shape": pa.list_(pa.int64()),
         "dimensions": pa.list_(pa.string()),
     },
+    "equilibria": {field.name: field.type for field in EQUILIBRIUM},
     "shots": {
         "device": pa.string(),
         "pulse": pa.int64(),
@@ -70,14 +74,14 @@ class Options(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    records: Literal["signals", "shots"] = "signals"
+    records: Literal["signals", "equilibria", "shots"] = "signals"
     device: str | None = Field(None, description="the machine, for files that do not name it")
     pulse: int | None = Field(None, description="the pulse number, for a file that does not give it")
     cocos: Literal[11, 17] | None = Field(None, description="the files' convention, for files that do not state it")
 
 
 def read(snapshot: Snapshot, options: Options, columns: Collection[str]) -> pa.RecordBatchReader:
-    """Read every file of the snapshot, one at a time, as signals or as shots (IMAS data dictionary 4.1.1).
+    """Read every file of the snapshot, one at a time, as signals, equilibria or shots (IMAS data dictionary 4.1.1).
 
     Times are in s, values in the dictionary's units, flattened row by row with time first.
 
@@ -103,7 +107,7 @@ def _batches(records: Iterable[Record], schema: pa.Schema) -> Iterator[pa.Record
     values = 0
     for number, record in enumerate(records):
         pending.append({**record, "_source": number})
-        traces = (record.get(name) for name in ("value", "ip_value", "b0_value"))
+        traces = (record.get(name) for name in ("value", "ip_value", "b0_value", "profiles_q"))
         values += sum(len(trace) for trace in traces if trace is not None)
         if values >= BATCH_VALUES or len(pending) >= 1024:
             yield _batch(pending, schema)
@@ -128,9 +132,8 @@ def _records(snapshot: Snapshot, options: Options) -> Iterator[Record]:
             yield {"_position": file.name, "_error": error.problem, "_raw": _head(file)}
             continue
         cocos = _cocos(tree, options)
-        records = [_shot(tree, cocos)] if options.records == "shots" else signals(tree, cocos)
-        for record in records:
-            where = record.get("signal")
+        for record in _of_tree(tree, cocos, options):
+            where = record.get("signal") or record.get("equilibrium")
             yield {
                 "_position": f"{file.name} {where}" if where else file.name,
                 "_record": "/".join([device, str(pulse), *([where] if where else [])]),
@@ -138,6 +141,12 @@ def _records(snapshot: Snapshot, options: Options) -> Iterator[Record]:
                 **_without_columns(record),
             }
         del tree  # before the next one is loaded: never two in memory
+
+
+def _of_tree(tree: Tree, cocos: int, options: Options) -> Iterable[Record]:
+    if options.records == "equilibria":
+        return equilibria(tree, cocos)
+    return [_shot(tree, cocos)] if options.records == "shots" else signals(tree, cocos)
 
 
 def _without_columns(record: Record) -> Record:
