@@ -198,6 +198,7 @@ def _signals(tree: Tree, leaves: list[Leaf], path: str, node: ImasNode, sign: in
         yield {
             "signal": some[0].signal(path, gathered=same_shape),
             "path": path,
+            "source_signal": some[0].signal(some[0].path, gathered=same_shape),
             "ids": some[0].names[0],
             "name": some[0].name,
             "unit": node.unit or None,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -125,6 +126,29 @@ def imas_current(path: str) -> str | None:
             return None
         path = renamed[head] + path[len(head) :]
     return path if path in nodes else None
+
+
+def imas_node(path: str) -> ImasNode:
+    """One node of the pinned dictionary. Raises KeyError where there is none; see ``imas_problem``."""
+    return imas_nodes(path.partition(".")[0])[path]
+
+
+def imas_problem(path: str) -> str | None:
+    """None if the pinned IMAS data dictionary has the path, else what is wrong, with the name that is likely meant."""
+    ids = path.partition(".")[0]
+    if path in imas_nodes(ids):
+        return None
+    if ids not in imas_ids():
+        return f"the IMAS data dictionary 4.1.1 has no {path!r}: there is no IDS {ids!r}{_meant(ids, imas_ids())}"
+    renamed = imas_current(path)
+    if renamed:
+        return f"the IMAS data dictionary 4.1.1 has no {path!r}; it was renamed: use {renamed!r}"
+    return f"the IMAS data dictionary 4.1.1 has no {path!r}{_meant(path, imas_nodes(ids))}"
+
+
+def _meant(name: str, known: Iterable[str]) -> str:
+    close = get_close_matches(name, list(known), n=1, cutoff=0.8)
+    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def prefixes() -> tuple[str, ...]:

@@ -31,11 +31,14 @@ from assets.equilibrium_records import EQUILIBRIUM
 from assets.imas_equilibria import equilibria
 from assets.imas_tree import RAW_LIMIT, Record, Tree, at, first, signals
 from assets.readers import SOURCE_FIELDS
+from assets.shot_signals import information
 from catalog.errors import HarmoniseError, SourceError
 from catalog.records import Snapshot, SourceFile
 from catalog.standards import imas_ids
 
 BATCH_VALUES = 1_000_000
+EMPTY = -9e40
+"""What IMAS writes for a real number that is not there."""
 
 _FLOATS = pa.list_(pa.float64())
 _COLUMNS: dict[str, dict[str, pa.DataType]] = {
@@ -46,11 +49,17 @@ _COLUMNS: dict[str, dict[str, pa.DataType]] = {
         "path": pa.string(),
         "ids": pa.string(),
         "name": pa.string(),
+        "source_signal": pa.string(),
+        "source_unit": pa.string(),
+        "missing": _FLOATS,
         "unit": pa.string(),
         "time": _FLOATS,
         "value": _FLOATS,
         "shape": pa.list_(pa.int64()),
         "dimensions": pa.list_(pa.string()),
+        "samples": pa.int64(),
+        "samples_present": pa.int64(),
+        "effective_bits": pa.float64(),
     },
     "equilibria": {field.name: field.type for field in EQUILIBRIUM},
     "shots": {
@@ -146,7 +155,16 @@ def _records(snapshot: Snapshot, options: Options) -> Iterator[Record]:
 def _of_tree(tree: Tree, cocos: int, options: Options) -> Iterable[Record]:
     if options.records == "equilibria":
         return equilibria(tree, cocos)
-    return [_shot(tree, cocos)] if options.records == "shots" else signals(tree, cocos)
+    if options.records == "shots":
+        return [_shot(tree, cocos)]
+    return map(_counted, signals(tree, cocos))
+
+
+def _counted(record: Record) -> Record:
+    """A signal with what there is of it, and with IMAS's own mark for a number that is not there."""
+    if "_error" in record:
+        return record
+    return {**record, "source_unit": record["unit"], "missing": [EMPTY], **information(record["value"], [EMPTY])}
 
 
 def _without_columns(record: Record) -> Record:

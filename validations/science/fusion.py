@@ -17,6 +17,7 @@ MAX_DURATION = 1000.0  # s
 LEAST_Q_95 = 1.5  # at 2 and below a tokamak's plasma is rarely stable
 MOST_Q_95 = 100.0
 ON_AXIS = 0.05  # of the flux between axis and boundary, by which the grid's flux on the axis may differ
+SAME_BITS = 0.01
 EMPTY = 1e30  # IMAS writes -9e40 for a real number that is not there
 
 _PLASMA_CURRENTS = (
@@ -85,10 +86,28 @@ def signal_fills_its_shape(frame: pl.DataFrame) -> pl.Series:
 
 
 @science_check
+def signal_keeps_its_samples(frame: pl.DataFrame) -> pl.Series:
+    """There must be as many samples as in the source, and as many of them must not be missing."""
+    value = pl.col("value").list
+    present = value.eval(pl.element().is_not_null() & pl.element().is_not_nan()).list.sum().fill_null(0)
+    return frame.select((value.len() == pl.col("samples")) & (present == pl.col("samples_present"))).to_series()
+
+
+@science_check
+def signal_keeps_its_precision(frame: pl.DataFrame) -> pl.Series:
+    """The values must be as many different ones as in the source: their effective bits must be the same to 0.01."""
+    known = pl.element().filter(pl.element().is_not_null() & pl.element().is_not_nan())
+    different = pl.col("value").list.eval(known.n_unique()).list.first()
+    bits = different.cast(pl.Float64).log(2)
+    return frame.select((different == 0) | ((bits - pl.col("effective_bits")).abs() < SAME_BITS)).to_series()
+
+
+@science_check
 def signal_is_mostly_finite(frame: pl.DataFrame) -> pl.Series:
-    """At least half of the values must be finite numbers other than IMAS's empty mark -9e40."""
+    """There must be a value, and at least half of those not null be finite and other than IMAS's empty mark -9e40."""
     finite = _finite("value").list.sum()
-    return frame.select(2 * finite >= pl.col("value").list.len().clip(lower_bound=1)).to_series()
+    there = pl.col("value").list.drop_nulls().list.len()
+    return frame.select(2 * finite >= there.clip(lower_bound=1)).to_series()
 
 
 @science_check
