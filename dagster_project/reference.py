@@ -42,6 +42,7 @@ def pages() -> dict[str, str]:
         "command-line.md": _page(_commands()),
         "licences.md": _page(_licences()),
         "formats.md": _page(_formats()),
+        "signals.md": _page(_signals(datasets)),
         "expressions.md": _page(_expressions()),
         "queries.md": _page(_queries()),
     }
@@ -56,6 +57,7 @@ def _index(tables: list[Table], derived: tuple[Derived, ...]) -> Iterator[str]:
     yield "- [Command line](command-line.md)\n- [Datasets](datasets.md)\n- [Licences](licences.md)"
     yield "- [Formats](formats.md): what can be read, with which options"
     yield "- [VCF conformance](vcf-conformance.md): what becomes of the files that test validators of VCF"
+    yield "- [Signals](signals.md): what each machine's signals are in IMAS"
     yield "- [Expressions](expressions.md): the SQL functions and units that a contract may use"
     yield "- [Queries](queries.md): the `catalog` schema, and what a query may not do"
     yield "\nTables:\n"
@@ -94,6 +96,30 @@ def _table(table: Table, datasets: tuple[Dataset, ...]) -> Iterator[str]:
         yield f"- `{ratio.name}`: {bounds}. {_line(ratio.description)}."
     for view in table.views:
         yield f"\n## View {view.name}\n\n{_line(view.description)}\n\n```sql\n{view.sql.strip()}\n```"
+
+
+def _signals(datasets: tuple[Dataset, ...]) -> Iterator[str]:
+    yield "# Signals\n"
+    yield "For each machine, what its signals are in the IMAS data dictionary 4.1.1. What is not listed is not read.\n"
+    for dataset in datasets:
+        _, model = reader(dataset.source.format)
+        for name in dataset.feeds if "signals" in model.model_fields else ():
+            options = model(**dataset.options(name))
+            yield f"## {options.device}: {dataset.name}\n"
+            yield "| signal | IMAS | unit in the source | unit | no value | may be absent |\n|---|---|---|---|---|---|"
+            for source, rule in options.signals.items():
+                missing = ", ".join(f"`{mark:g}`" for mark in rule.missing)
+                said = rule.unit or "as the file says"
+                cells = (
+                    f"`{source}`",
+                    f"`{rule.signal}`",
+                    said,
+                    rule.node.unit,
+                    missing,
+                    "yes" if rule.optional else "",
+                )
+                yield "| " + " | ".join(cells) + " |"
+            yield ""
 
 
 def _column(column: Column) -> str:

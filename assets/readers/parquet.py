@@ -7,6 +7,7 @@ record that says so; so is a file that is no Parquet. A column's unit is that of
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator
 from typing import Any
 
@@ -62,43 +63,56 @@ def _opened(file: SourceFile) -> pq.ParquetFile:
 
 
 def _of_shot(file: SourceFile, shot: pq.ParquetFile, pulse: int, options: Options) -> Iterator[Record]:
-    schema = shot.schema_arrow
-    time, problem = _clock(shot, schema, options)
+    columns = _Columns(shot)
+    time, problem = _clock(columns, options)
     for source, rule in options.signals.items():
-        if source not in schema.names and rule.optional:
+        if rule.optional and source not in columns.fields:
             continue
         who = {"device": options.device, "pulse": pulse}
         place = {"_position": f"{file.name} {source}", "_record": f"{options.device}/{pulse}/{source}"}
         try:
             if time is None:
                 raise ValueError(problem)
-            value, unit = _column(shot, schema, source)
+            value, unit = columns.numbers(source)
             yield {**place, **who, **record(source, rule, value, time, unit)}
         except (ValueError, pa.ArrowException, OSError) as error:
             yield {**place, **failed(source, rule, str(error))}
 
 
-def _clock(shot: pq.ParquetFile, schema: pa.Schema, options: Options) -> tuple[npt.NDArray[np.float64] | None, str]:
+def _clock(columns: _Columns, options: Options) -> tuple[npt.NDArray[np.float64] | None, str]:
     """The times in s, or why there are none."""
     try:
-        value, unit = _column(shot, schema, options.clock)
+        value, unit = columns.numbers(options.clock)
         return seconds(value, unit or options.clock_unit), ""
     except (ValueError, pa.ArrowException, OSError) as error:
         return None, f"the shot has no clock {options.clock!r}: {error}"
 
 
-def _column(shot: pq.ParquetFile, schema: pa.Schema, name: str) -> tuple[Any, str | None]:
-    """The numbers of a column with NaN for null, and its unit.
+class _Columns:
+    """The columns of one file, each read when it is asked for."""
 
-    Raises:
-        ValueError: there is no such column, or two, or it holds no numbers.
-    """
-    there = schema.names.count(name)
-    if there != 1:
-        raise ValueError(f"the file has {there or 'no'} columns named {name!r}, expected one")
-    field = schema.field(name)
-    if not (pa.types.is_integer(field.type) or pa.types.is_floating(field.type)):
-        raise ValueError(f"the column holds {field.type}, expected numbers")
-    metadata = field.metadata or {}
-    unit = next((metadata[key].decode("utf-8", "replace") for key in _UNIT_KEYS if key in metadata), None)
-    return shot.read(columns=[name])[name].cast(pa.float64()).to_numpy(), unit
+    def __init__(self, shot: pq.ParquetFile) -> None:
+        self._shot = shot
+        self._places: dict[str, list[int]] = {}
+        schema = shot.schema
+        for place in range(len(schema)):
+            self._places.setdefault(schema.column(place).path, []).append(place)
+        self._counts = Counter(shot.schema_arrow.names)
+        self.fields: dict[str, pa.Field] = {field.name: field for field in shot.schema_arrow}
+
+    def numbers(self, name: str) -> tuple[Any, str | None]:
+        """The numbers of a column with NaN for null, and its unit.
+
+        Raises:
+            ValueError: there is no such column, or two, or it holds no numbers.
+        """
+        if self._counts[name] != 1:
+            raise ValueError(f"the file has {self._counts[name] or 'no'} columns named {name!r}, expected one")
+        field = self.fields[name]
+        if not (pa.types.is_integer(field.type) or pa.types.is_floating(field.type)):
+            raise ValueError(f"the column holds {field.type}, expected numbers")
+        metadata = field.metadata or {}
+        unit = next((metadata[key].decode("utf-8", "replace") for key in _UNIT_KEYS if key in metadata), None)
+        # By its place: by names, which may hold dots, Arrow looks through all columns each time.
+        (column,) = self._shot.reader.read_all(column_indices=self._places[name]).columns
+        return column.cast(pa.float64()).to_numpy(), unit
