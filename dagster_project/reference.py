@@ -104,7 +104,7 @@ def _signals(datasets: tuple[Dataset, ...]) -> Iterator[str]:
     for dataset in datasets:
         _, model = reader(dataset.source.format)
         for name in dataset.feeds if "signals" in model.model_fields else ():
-            options = model(**dataset.options(name))
+            options: Any = model(**dataset.options(name))
             yield f"## {options.device}: {dataset.name}\n"
             yield "| signal | IMAS | unit in the source | unit | no value | may be absent |\n|---|---|---|---|---|---|"
             for source, rule in options.signals.items():

@@ -23,7 +23,15 @@ GOOD = {
     "samples_present": 3,
     "effective_bits": 1.584962500721156,
 }
-SHOT = {"ip": -8.4e4, "b0": 0.15, "plasma_duration": 0.023, "signals": 798}
+SHOT = {
+    "ip": -8.4e4,
+    "b0": 0.15,
+    "plasma_duration": 0.023,
+    "signals": 798,
+    "flat_top_begin": 0.1,
+    "flat_top_end": 0.2,
+    "disruption_ip": 4e5,
+}
 NAN = float("nan")
 
 
@@ -96,6 +104,10 @@ def test_a_signal_is_judged(check, changes, holds):
         ("plasma_duration_is_plausible", {"plasma_duration": 0.0}, False),
         ("plasma_duration_is_plausible", {"plasma_duration": 23_000.0}, False),
         ("plasma_duration_is_plausible", {"plasma_duration": None}, None),
+        ("flat_top_ends_after_it_begins", {"flat_top_end": 0.1}, False),
+        ("flat_top_ends_after_it_begins", {"flat_top_end": 2e3}, False),
+        ("flat_top_ends_after_it_begins", {"flat_top_end": None}, None),
+        ("disruption_current_is_plausible", {"disruption_ip": -4e8}, False),
         ("pulse_has_signals", {"signals": 0}, False),
     ],
 )

@@ -17,6 +17,8 @@ from assets.source_units import to_unit
 from catalog.standards import imas_nodes
 
 Floats = npt.NDArray[np.float64]
+LEAST = float(np.finfo(np.float64).tiny)
+"""Doubles nearer to 0 have fewer places, and no quantity here is as small."""
 READS = frozenset({"path", "source_unit", "missing", "value"})
 
 
@@ -56,7 +58,7 @@ def converted(given: Floats, source_unit: str | None, unit: str | None, marks: A
     found = given * factor / divisor
     if (factor, divisor) != (1.0, 1.0):
         with np.errstate(invalid="ignore", over="ignore"):
-            away = np.abs(found * divisor / factor - given) > np.spacing(np.abs(given))
+            away = np.abs(found * divisor / factor - given) > np.maximum(np.spacing(np.abs(given)), LEAST)
         if (away & ~missing & np.isfinite(given)).any():
             raise ValueError(f"values in {source_unit!r} do not keep their precision in {unit!r}")
     return pa.array(found, mask=missing)

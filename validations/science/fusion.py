@@ -142,6 +142,19 @@ def plasma_duration_is_plausible(frame: pl.DataFrame) -> pl.Series:
 
 
 @science_check
+def flat_top_ends_after_it_begins(frame: pl.DataFrame) -> pl.Series:
+    """A flat top must end after it begins, and last less than 1000 s."""
+    lasts = frame["flat_top_end"] - frame["flat_top_begin"]
+    return (lasts > 0) & (lasts < MAX_DURATION)
+
+
+@science_check
+def disruption_current_is_plausible(frame: pl.DataFrame) -> pl.Series:
+    """The magnitude of the plasma current at a disruption must be below 20 MA."""
+    return frame["disruption_ip"].abs() < MAX_PLASMA_CURRENT
+
+
+@science_check
 def pulse_has_signals(frame: pl.DataFrame) -> pl.Series:
     """A pulse must have at least one signal."""
     return frame["signals"] > 0
