@@ -148,7 +148,7 @@ def is_missing(values: Floats, marks: Any) -> npt.NDArray[np.bool_]:
     missing = np.isnan(values)
     for mark in marks or ():
         missing |= values == mark
-        if abs(mark) < np.finfo(np.float32).max:
+        if abs(mark) < float(np.finfo(np.float32).max):
             missing |= values == np.float64(np.float32(mark))
     return missing
 
