@@ -190,6 +190,20 @@ def test_a_signal_that_cannot_be_read_says_why_and_the_other_shot_stands(tmp_pat
     assert (second["_error"], second["pulse"]) == (None, 2)
 
 
+def test_a_column_that_does_not_decode_is_told_and_the_others_stand(tmp_path):
+    path = shot(tmp_path, {"time": np.arange(1000.0), "ip": np.arange(1000.0), "power": np.arange(1000.0)})
+    column = pq.ParquetFile(path).metadata.row_group(0).column(1)
+    assert column.path_in_schema == "ip"
+    content = bytearray(path.read_bytes())
+    start = column.dictionary_page_offset or column.data_page_offset
+    content[start : start + 200] = bytes(200)
+    path.write_bytes(content)
+    power = {"signal": "summary.global_quantities.power_ohm.value", "unit": "W"}
+    broken, sound = rows(path, signals={"ip": IP, "power": power})
+    assert broken["_error"].startswith("ip (magnetics.ip[0].data): ")
+    assert (sound["_error"], sound["samples"]) == (None, 1000)
+
+
 def test_a_file_that_is_no_shot_is_one_record_and_alone_an_error(tmp_path):
     broken, unnamed = tmp_path / "1.parquet", shot(tmp_path, {"time": [0.0], "ip": [1.0]}, "shot.parquet")
     broken.write_bytes(b"PAR1")
