@@ -117,4 +117,6 @@ def _format_problems(contract: Dataset) -> Iterator[Problem]:
                 key = detail["loc"][0] if detail["loc"] else ""
                 own = ("tables", table) if key in mapping.options else ("source",)
                 known = f"the options of {contract.source.format} are: {', '.join(model.model_fields) or 'none'}"
-                yield source.problem(("attributes", *own, "options", key), f"option {key!r}: {detail['msg']}; {known}")
+                said = f"option {'.'.join(map(str, detail['loc']))!r}: {detail['msg'].removeprefix('Value error, ')}"
+                place = ("attributes", *own, "options", *detail["loc"])
+                yield source.problem(place, said if len(detail["loc"]) > 1 else f"{said}; {known}")

@@ -13,9 +13,8 @@ SELECT 'proteins', count(*),
 FROM proteins.structures
 UNION ALL
 SELECT 'fusion', count(*),
-       'highest plasma current: '
-       || round(max(list_max(list_transform("value", lambda v: abs(v)))) FILTER (path = 'magnetics.ip.data') / 1000, 1) || ' kA'
-FROM fusion.signals
+       'highest plasma current: ' || arg_max(device || ' ' || pulse || ', ' || round(abs(ip) / 1000, 1) || ' kA', abs(ip))
+FROM fusion.equilibria
 UNION ALL
 SELECT 'biodiversity', count(*),
        'of these, free of any condition: ' || count(*) FILTER (_licence = 'CC0-1.0') || '; most recent: '

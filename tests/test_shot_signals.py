@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,13 @@ from assets.readers.shot_parquet import Options, read
 from assets.shot_signals import effective_bits, is_missing
 from assets.source_units import to_unit
 from assets.transforms.signals import READS, converted, transform
-from catalog.dataset import load_dataset
+from catalog.dataset import FOLDER, load_dataset
 from catalog.errors import HarmoniseError, SourceError
 from catalog.query import Door
 from catalog.records import Snapshot, SourceFile, utc_now
 from catalog.standards import imas_problem
 from dagster_project import curate
+from dagster_project.check import check_datasets
 from dagster_project.settings import Settings
 
 MAST = Path(__file__).parents[2] / "shared/data/fusion/mast"
@@ -281,3 +283,18 @@ def test_columns_that_there_are_not_are_refused(tmp_path):
     with pytest.raises(HarmoniseError, match="no column 'nonsense'"):
         read(snapshot(path), options, {"nonsense"})
     assert set(read(snapshot(path), options, ()).schema.names) >= READS
+
+
+def test_a_wrong_name_in_a_contract_is_told_with_its_line(tmp_path):
+    folder = tmp_path / "fusion/mast_signals"
+    shutil.copytree(FOLDER / "fusion/mast_signals", folder)
+    path = folder / "defs.yaml"
+    path.write_text(
+        path.read_text().replace("signal: summary.local.magnetic_axis.t_e.value", "signal: summary.t_e_core")
+    )
+    (line,) = (number for number, text in enumerate(path.read_text().splitlines(), 1) if "summary.t_e_core" in text)
+    verdict = check_datasets(["fusion/mast_signals"], tmp_path)[1]
+    assert f"defs.yaml:{line}:" in verdict.problem
+    assert (
+        "option 'signals.t_e_core.signal': the IMAS data dictionary 4.1.1 has no 'summary.t_e_core'" in verdict.problem
+    )
