@@ -63,6 +63,8 @@ class Equilibrium(NamedTuple):
     def current_of_sources(self) -> float:
         """The integral of R p' + FF' / (mu_0 R) over the points within the boundary's psi and outline."""
         span = self.sibry - self.simag
+        if not span:
+            return 0.0
         place = (self.psirz - self.simag) / span
         height = self.boundary[:, 1] if len(self.boundary) else self.z
         within = (place >= 0) & (place <= 1) & (self.z >= height.min())[:, None] & (self.z <= height.max())[:, None]
@@ -114,7 +116,8 @@ class _Numbers:
         self._text, self._at = text, 0
 
     def take(self, count: int, what: str) -> Floats:
-        found = np.empty(count)
+        # A header may claim any number; a text of so many characters holds no more than that.
+        found = np.empty(min(count, len(self._text) - self._at))
         for index in range(count):
             number = _NUMBER.match(self._text, self._at)
             if number is None:

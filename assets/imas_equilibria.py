@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from assets.imas_tree import RAW_LIMIT, Record, Tree, at, first
+from assets.imas_tree import EMPTY, RAW_LIMIT, Record, Tree, at, first
 
 _ENTRIES = {
     "ip": ("global_quantities.ip",),
@@ -108,4 +108,6 @@ def _numbers(value: Any, path: str, dimensions: int) -> Any:
         raise ValueError(f"{path} holds no numbers, or lists of unequal length") from None
     if found.ndim != dimensions:
         raise ValueError(f"{path} has {found.ndim} dimensions where {dimensions} were expected")
-    return found if dimensions else float(found)
+    if dimensions:
+        return found
+    return None if found == EMPTY else float(found)

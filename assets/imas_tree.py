@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from catalog.standards import ImasNode, imas_current, imas_nodes
 
 RAW_LIMIT = 65_536
+EMPTY = -9e40
+"""What IMAS writes for a real number that is not there."""
 ERROR_BARS = ("_error_upper", "_error_lower")
 
 Record = dict[str, Any]

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import solovev
 from pydantic import ValidationError
+from snapshots import snapshot
 
 from assets.geqdsk import equilibrium
 from assets.readers import imas
@@ -19,27 +20,13 @@ from assets.transforms.equilibria import READS, current_around, transform
 from catalog.dataset import load_dataset
 from catalog.errors import HarmoniseError, SourceError
 from catalog.query import Door
-from catalog.records import Snapshot, SourceFile, utc_now
+from catalog.records import utc_now
 from dagster_project import curate
 from dagster_project.settings import Settings
 
 DATA = Path(__file__).parents[2] / "shared/data/fusion"
 NUMBERS = [*range(1, 9), *range(11, 19)]
 GLOBAL = ("ip", "b0", "psi_axis", "psi_boundary", "q_axis", "q_95", "elongation", "minor_radius")
-
-
-def snapshot(*paths: Path) -> Snapshot:
-    files = tuple(SourceFile(name=path.name, path=path, size=path.stat().st_size, sha256="0" * 64) for path in paths)
-    return Snapshot(
-        dataset="fusion/compass",
-        uri="file:///equilibria",
-        origin="source",
-        sha256="0" * 64,
-        validator="",
-        size=0,
-        fetched_at=utc_now(),
-        files=files,
-    )
 
 
 def rows(*paths: Path, **options: Any) -> list[dict[str, Any]]:
@@ -122,6 +109,12 @@ def test_pulse_and_time_are_those_of_the_first_line(tmp_path):
     assert (row["device"], row["pulse"], row["time"], row["equilibrium"]) == ("M", 13127, 1.05, "g013127.01050")
 
 
+def test_a_pulse_beyond_all_numbers_is_none(tmp_path):
+    text = solovev.geqdsk(1, first_line=f"  EFITD # {'9' * 25}  1050ms")
+    (row,) = rows(made(tmp_path, text))
+    assert (row["_error"], row["pulse"]) == (None, None)
+
+
 def test_a_packed_file_is_unpacked(tmp_path):
     path = tmp_path / "made.geqdsk.gz"
     path.write_bytes(gzip.compress(solovev.geqdsk(1).encode()))
@@ -143,6 +136,11 @@ def replaced(at: int, number: float) -> str:
         (solovev.geqdsk(1)[:3000], {}, "then it ends"),
         (solovev.geqdsk(1), {"cocos": 3}, "COCOS 3 is stated, but by the signs"),
         (solovev.geqdsk(1), {"cocos": 11}, "it is 1 or 2"),
+        (
+            solovev.geqdsk(1).replace("   64    4\n", "999999999999    4\n"),
+            {},
+            "of 1,999,999,999,998 numbers, then it ends",
+        ),
         (replaced(10, 0.0), {}, "ip is 0.0"),
         (replaced(10, 4.0e7), {}, "whether the flux is in Wb or Wb/rad"),
         (replaced(8, 0.0), {}, "psi does not change"),
@@ -224,6 +222,8 @@ def test_a_tree_and_a_file_of_one_equilibrium_give_one_row(tmp_path):
         ({"boundary": {"outline": {"r": [[1], [1, 2]]}}}, "boundary.outline.r holds no numbers, or lists of unequal"),
         ({"profiles_1d": {"psi": [0.0, 1.0], "q": [1.0]}}, "profiles_q has 1 values on 2 points"),
         ({"profiles_2d": [{"psi": [[1.0]], "grid": {"dim1": [1.0, 2.0], "dim2": [1.0]}}]}, "psi is no grid of 2 by 1"),
+        ({"boundary": {"outline": {"r": [1.0] * 9, "z": [1.0] * 8}}}, "the boundary has 9 R and 8 Z"),
+        ({"global_quantities": {"ip": -9e40}}, "ip is None"),
         ({"global_quantities": {}}, "ip is None"),
     ],
 )

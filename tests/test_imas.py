@@ -15,13 +15,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
+from snapshots import snapshot
 
 from assets.imas_tree import flatten
 from assets.readers import SOURCE_FIELDS
 from assets.readers.imas import Options, read
 from assets.transforms.shots import summary, transform
 from catalog.errors import HarmoniseError, SourceError
-from catalog.records import Snapshot, SourceFile, utc_now
 from catalog.standards import ImasNode, imas_units
 from catalog.table import load_table
 
@@ -29,20 +29,6 @@ ROOT = Path(__file__).parent.parent
 VEST = ROOT.parent / "shared/data/fusion/vest/omas.json.gz"
 SAMPLE = ROOT / "assets/datasets/fusion/vest/sample.json.gz"
 WHO = {"dataset_description": {"data_entry": {"machine": "M", "pulse": 7}}}
-
-
-def snapshot(*paths: Path) -> Snapshot:
-    files = tuple(SourceFile(name=path.name, path=path, size=path.stat().st_size, sha256="0" * 64) for path in paths)
-    return Snapshot(
-        dataset="fusion/vest",
-        uri="file:///shots",
-        origin="source",
-        sha256="0" * 64,
-        validator="",
-        size=0,
-        fetched_at=utc_now(),
-        files=files,
-    )
 
 
 def rows(*paths: Path, **options: Any) -> list[dict[str, Any]]:

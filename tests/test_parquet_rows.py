@@ -9,12 +9,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from snapshots import snapshot
 
 from assets.readers.parquet import Options, read
 from catalog.dataset import load_dataset
 from catalog.errors import SourceError
 from catalog.query import Door
-from catalog.records import Snapshot, SourceFile, utc_now
+from catalog.records import utc_now
 from dagster_project import curate
 from dagster_project.settings import Settings
 
@@ -22,11 +23,7 @@ GENERAL = Path(__file__).parents[2] / "shared/data/fusion/mast/general.parquet"
 
 
 def rows(*paths: Path, columns: tuple[str, ...] = ("a",)) -> list[dict[str, Any]]:
-    files = tuple(SourceFile(name=path.name, path=path, size=path.stat().st_size, sha256="0" * 64) for path in paths)
-    snapshot = Snapshot(
-        dataset="x", uri="x", origin="source", sha256="0", validator="", size=0, fetched_at=utc_now(), files=files
-    )
-    return read(snapshot, Options(), columns).read_all().to_pylist()
+    return read(snapshot(*paths), Options(), columns).read_all().to_pylist()
 
 
 def table(folder: Path, name: str = "one.parquet", **columns: Any) -> Path:

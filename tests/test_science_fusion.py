@@ -5,10 +5,10 @@ from __future__ import annotations
 import polars as pl
 import pytest
 import solovev
+from snapshots import snapshot
 
 from assets.readers.geqdsk import Options, read
 from assets.transforms.equilibria import transform
-from catalog.records import Snapshot, SourceFile, utc_now
 from catalog.table import load_table
 from validations.science import fusion, science_checks
 
@@ -178,11 +178,7 @@ def test_an_equilibrium_is_judged(check, changes, holds):
 def test_an_analytic_equilibrium_holds_in_all(tmp_path, check):
     path = tmp_path / "made.geqdsk"
     path.write_text(solovev.geqdsk(3, size=65))
-    file = SourceFile(name=path.name, path=path, size=1, sha256="0" * 64)
-    snapshot = Snapshot(
-        dataset="x", uri="x", origin="source", sha256="0", validator="", size=1, fetched_at=utc_now(), files=(file,)
-    )
-    (batch,) = read(snapshot, Options(device="M"), ())
+    (batch,) = read(snapshot(path), Options(device="M"), ())
     assert science_checks()[check](pl.from_arrow(transform(batch))).to_list() == [True]
 
 

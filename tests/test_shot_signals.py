@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from snapshots import snapshot
 
 from assets.readers.shot_parquet import Options, read
 from assets.shot_signals import effective_bits, is_missing
@@ -23,7 +24,7 @@ from assets.transforms.signals import READS, converted, transform
 from catalog.dataset import FOLDER, load_dataset
 from catalog.errors import HarmoniseError, SourceError
 from catalog.query import Door
-from catalog.records import Snapshot, SourceFile, utc_now
+from catalog.records import utc_now
 from catalog.standards import imas_problem
 from dagster_project import curate
 from dagster_project.check import check_datasets
@@ -32,20 +33,6 @@ from dagster_project.settings import Settings
 MAST = Path(__file__).parents[2] / "shared/data/fusion/mast"
 IP = {"signal": "magnetics.ip[0].data", "unit": "kA"}
 CLOCK = [0.0, 0.1, 0.2]
-
-
-def snapshot(*paths: Path) -> Snapshot:
-    files = tuple(SourceFile(name=path.name, path=path, size=path.stat().st_size, sha256="0" * 64) for path in paths)
-    return Snapshot(
-        dataset="fusion/mast_signals",
-        uri="file:///shots",
-        origin="source",
-        sha256="0" * 64,
-        validator="",
-        size=0,
-        fetched_at=utc_now(),
-        files=files,
-    )
 
 
 def rows(*paths: Path, **options: Any) -> list[dict[str, Any]]:

@@ -25,7 +25,7 @@ from catalog.records import Snapshot
 
 MAX_TEXT = 64 << 20
 MAX_RAW = 65_536
-_EFIT = re.compile(r"#\s*(\d+)\s+(\d+)\s*ms", re.IGNORECASE)
+_EFIT = re.compile(r"#\s*(\d{1,18})\s+(\d{1,18})\s*ms", re.IGNORECASE)
 _NAMED = re.compile(r"(\.geqdsk|\.eqdsk|\.gfile|_eqdsk|(^|/)g\d+\.\d+(_\d+)?)(\.gz)?$", re.IGNORECASE)
 
 SCHEMA = pa.schema([*SOURCE_FIELDS, *EQUILIBRIUM])

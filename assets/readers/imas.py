@@ -29,7 +29,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from assets.equilibrium_records import EQUILIBRIUM
 from assets.imas_equilibria import equilibria
-from assets.imas_tree import RAW_LIMIT, Record, Tree, at, first, signals
+from assets.imas_tree import EMPTY, RAW_LIMIT, Record, Tree, at, first, signals
 from assets.readers import SOURCE_FIELDS
 from assets.shot_signals import information
 from catalog.errors import HarmoniseError, SourceError
@@ -37,8 +37,6 @@ from catalog.records import Snapshot, SourceFile
 from catalog.standards import imas_ids
 
 BATCH_VALUES = 1_000_000
-EMPTY = -9e40
-"""What IMAS writes for a real number that is not there."""
 
 _FLOATS = pa.list_(pa.float64())
 _COLUMNS: dict[str, dict[str, pa.DataType]] = {

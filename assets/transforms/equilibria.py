@@ -65,6 +65,8 @@ def _refuse_misfits(row: Row) -> None:
     width, height = len(row["grid_r"] or ()), len(row["grid_z"] or ())
     if any(len(line) != height for line in row["grid_psi"] or ()) or len(row["grid_psi"] or ()) != width:
         raise ValueError(f"psi is no grid of {width} by {height} points, as its axes have")
+    if len(row["boundary_r"] or ()) != len(row["boundary_z"] or ()):
+        raise ValueError(f"the boundary has {len(row['boundary_r'] or ())} R and {len(row['boundary_z'] or ())} Z")
     points = len(row["profiles_psi_norm"] or ())
     for name in ("profiles_q", "profiles_f", "profiles_pressure", "profiles_f_df_dpsi", "profiles_dpressure_dpsi"):
         if row[name] is not None and len(row[name]) != points:
@@ -112,6 +114,8 @@ def current_around(row: Row) -> float:
         return 0.0
     axes = _floats(row["grid_r"]), _floats(row["grid_z"])
     step = axes[0][1] - axes[0][0], axes[1][1] - axes[1][0]
+    if not (min(step) > 0 and r.min() > 0):
+        return 0.0
     along_r, along_z = np.gradient(psi, *step)
     middle = np.array([(r + np.roll(r, -1)) / 2, (z + np.roll(z, -1)) / 2])
     place = [(middle[0] - axes[0][0]) / step[0], (middle[1] - axes[1][0]) / step[1]]
